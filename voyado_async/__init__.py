@@ -1,0 +1,1 @@
+"""An asyncio client for Voyado Engage with an outbox that keeps a sale's data through an outage."""
