@@ -1,0 +1,212 @@
+"""The words that the stages share: what waits, what was tried, what came of it.
+
+Message   what the outbox hands out: one entry with its content and what is known of earlier attempts
+Request   one call to Engage, ready to be sent
+Outcome   what an attempt came to: a value, never an exception
+FileForm  how an entry stands in an XML file, if it can
+Carrier   whoever carries a Message to Engage over the API
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """What can wait in the outbox."""
+
+    REDEEM = "redeem"
+    CONTACT_CREATE = "contact_create"
+    CONTACT_UPDATE = "contact_update"
+    CONTACT_TYPE = "contact_type"
+    RECEIPT = "receipt"
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A write that was checked and is ready to be stored."""
+
+    kind: Kind
+    body: bytes
+    """The content as JSON, in the form that its kind reads back."""
+    lane: str
+    """The contact that it belongs to (``contact:<guid>``, ``email:<address>``), or ``assignment:<id>``."""
+    key: str | None = None
+    """Unique per kind; None where nothing natural exists and none was given."""
+    warnings: tuple[str, ...] = ()
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One entry as a stage sees it."""
+
+    id: int
+    kind: Kind
+    body: bytes
+    lane: int
+    lane_key: str
+    created: int
+    """When it was written (ms): also the moment of the sale, as far as we know it."""
+    slots: int = 0
+    """How many turns of the retry schedule are used up."""
+    requests: int = 0
+    """How many requests were sent that may have changed something at Engage."""
+    unknown: bool = False
+    """An earlier request may have taken effect without our knowing."""
+    contact_id: str | None = None
+    """The contact's id where it is known by now, whatever the entry is addressed by."""
+    carried: tuple[int, ...] = ()
+    """When it was written into files (ms): a redemption of that very time is ours (DESIGN 3)."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One call to Engage. `body` is sent as it stands."""
+
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Failure(StrEnum):
+    """Why there is no usable answer."""
+
+    REFUSED = "refused"
+    """No connection, or none in time: nothing was sent."""
+    TIMEOUT = "timeout"
+    """Sent, and no answer in time."""
+    BROKEN = "broken"
+    """Sent, and the connection broke, or the answer was cut short."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back: a status with its body, or a failure without either."""
+
+    status: int = 0
+    body: bytes = b""
+    content_type: str = ""
+    retry_after: float | None = None
+    """Seconds, where Engage said so."""
+    failure: Failure | None = None
+    duration_ms: int = 0
+
+
+class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
+    """Engage has it. `how` tells what proves it: ``accepted``, ``looked_up``, ``conflict`` or ``exists``."""
+
+    how: str = "accepted"
+    status: int | None = None
+    contact_id: str | None = None
+    duration_ms: int = 0
+
+
+class RetryAt(msgspec.Struct, frozen=True, tag="retry"):
+    """Not now. `unknown` says that the request may have taken effect all the same: look first, where a look exists."""
+
+    code: str
+    status: int | None = None
+    unknown: bool = False
+    transient: bool = True
+    """A sign of Engage being unwell (counts for the breaker); false where only this entry has to wait."""
+    counts: bool = True
+    """Uses up a turn of the schedule."""
+    retry_after: float | None = None
+    duration_ms: int = 0
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """Engage refuses it for good. `may_have_happened`: an earlier attempt may have taken effect."""
+
+    code: str
+    status: int | None = None
+    may_have_happened: bool = False
+    duration_ms: int = 0
+
+
+class SlowDown(msgspec.Struct, frozen=True, tag="slow_down"):
+    """429: nothing was done, everybody slows down, no turn is used up."""
+
+    retry_after: float | None = None
+    status: int = 429
+    duration_ms: int = 0
+
+
+class NotAllowed(msgspec.Struct, frozen=True, tag="not_allowed"):
+    """401 or 403: no entry's fault. Sending stops until a probe succeeds."""
+
+    status: int
+    duration_ms: int = 0
+
+
+class SameContact(msgspec.Struct, frozen=True, tag="same_contact"):
+    """A look-up tells which contact the entry is addressed to: its lane joins the lane of that id, then it is its turn."""
+
+    contact_id: str
+    status: int | None = None
+    duration_ms: int = 0
+
+
+Outcome = Delivered | RetryAt | Rejected | SlowDown | NotAllowed
+LookUp = Outcome | SameContact | Request
+"""What a look-up came to: settled already, the contact is known now, or this is the request to send."""
+
+
+class FileFamily(StrEnum):
+    """The files that Engage imports (ref 6.2), in the order in which they must arrive (ref 6.3)."""
+
+    CONTACTS = "contacts"
+    REDEMPTIONS = "redemptions"
+    TRANSACTIONS = "transactions"
+
+
+class FileForm(msgspec.Struct, frozen=True):
+    """How one entry stands in a file. Entries with equal (family, contact_type, match_key_type) may share one."""
+
+    family: FileFamily
+    contact_type: str
+    match_key_type: str
+    """``contactId``, or the attribute that names the contact (ref 6.4, 6.5)."""
+    subject: str
+    """The contact: several updates of one contact in a file become one record, the later value winning (ref 4.4)."""
+    lines: int
+    """What it counts against the 20 000 of a file: a receipt counts its items (ref 6.1)."""
+    record: Any
+    """A Receipt struct, or a dict in the wire's names."""
+
+
+class NoFileForm(msgspec.Struct, frozen=True):
+    """Nothing confirmed says how to write it to a file: it waits for the API (DESIGN 3)."""
+
+    reason: str
+
+
+class Carrier(Protocol):
+    """Carries one message to Engage over the API."""
+
+    def looks_first(self, message: Message) -> bool:
+        """Whether a look-up must come before the request (DESIGN 3, "Outcome of an attempt")."""
+        ...
+
+    async def look_up(self, message: Message) -> LookUp:
+        """Ask Engage, changing nothing there."""
+        ...
+
+    def request(self, message: Message) -> Request:
+        """The request of a message that needs no look-up."""
+        ...
+
+    async def send(self, message: Message, request: Request) -> Outcome:
+        """Send it and say what came of it. Never raises for what the network or Engage does."""
+        ...
+
+    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
+        """Make sure that a message that left by file arrived, and send what did not (DESIGN 3, "Fallback").
+
+        `newer` names the fields of the contact that a later entry has set: they are left alone.
+        """
+        ...
+
+    async def probe(self) -> Outcome:
+        """A cheap and harmless question: does Engage answer, and does the key work?"""
+        ...

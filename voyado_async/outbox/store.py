@@ -1,0 +1,299 @@
+"""What the stages may ask of an outbox. One implementation so far: SQLite (`sqlite.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from voyado_async.delivery import Draft, FileFamily, Kind, Message
+from voyado_async.outbox.states import State
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a write came to."""
+
+    id: int
+    state: State
+    existing: State | None
+    """The state of the entry that was there already under the same key, with the same content; else None."""
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One line of an entry's record. It never holds text that Engage sent (it can echo a person's data)."""
+
+    at: int
+    what: str
+    """``request``, ``look_up``, ``skipped`` (the breaker was open), ``takeover``, ``file``, ``confirm``, ``operator``."""
+    outcome: str
+    """The state or outcome it came to: ``delivered``, ``retry``, ``rejected``, ``exhausted``, ``slow_down``, ..."""
+    status: int | None = None
+    code: str | None = None
+    duration_ms: int | None = None
+    known: bool = True
+    """False: the request may have taken effect without our knowing."""
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """One conditional move of one entry, with its line in the record. Where `source` is not its state, nothing happens."""
+
+    id: int
+    source: State
+    target: State
+    attempt: Attempt | None = None
+    due: int = 0
+    """When it is its turn again (ms)."""
+    slots: int = 0
+    unknown: bool = False
+    reason: str | None = None
+    """The code that listings show."""
+    outage: bool = False
+    """Exhausted while the breaker was open, so that it goes back to the API when that is back."""
+    rest_until: int = 0
+    """The lane rests until then (ms): Engage may still be working on an earlier request."""
+    contact_id: str | None = None
+    """The contact's id, where it became known."""
+
+
+class EntryRecord(msgspec.Struct, frozen=True):
+    """One entry as listings show it: everything but its content."""
+
+    id: int
+    kind: Kind
+    state: State
+    key: str | None
+    lane: str
+    created: int
+    changed: int
+    due: int
+    slots: int
+    requests: int
+    unknown: bool
+    reason: str | None
+    outage: bool
+    file: str | None
+    replaces: int | None
+    warnings: tuple[str, ...]
+
+
+class EntryFilter(msgspec.Struct, frozen=True):
+    """Which entries; every part that is given must hold."""
+
+    ids: tuple[int, ...] = ()
+    states: tuple[State, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    contact: str | None = None
+    """A contact's id."""
+    error: str | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int | None = None
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """One fallback file and its history."""
+
+    id: int
+    name: str
+    family: FileFamily
+    contact_type: str
+    match_key_type: str
+    state: str
+    """``spooled``, ``uploading`` (upload begun), ``uploaded``, ``imported``, ``withdrawn`` or ``lost``."""
+    entries: int
+    lines: int
+    size: int
+    created: int
+    uploaded: int | None = None
+    seen: int | None = None
+    """When it was last seen in a listing of the folder."""
+    imported: int | None = None
+    carried: bool = False
+    """Marked by a person as carried by hand."""
+    problem: str | None = None
+    """Why it stands still, in one word."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The books of an outbox."""
+
+    states: dict[str, int]
+    kinds: dict[str, dict[str, int]]
+    enqueued: int
+    purged: int
+    forgotten: int
+    oldest_pending: int | None
+    """When the oldest entry that waits was written (ms)."""
+
+    @property
+    def balanced(self) -> bool:
+        """Accounting closes: every entry ever written is in a state, purged or forgotten."""
+        return self.enqueued == sum(self.states.values()) + self.purged + self.forgotten
+
+
+class BreakerRecord(msgspec.Struct, frozen=True):
+    """The breaker as the database keeps it."""
+
+    state: str
+    since: int
+    next_probe: int = 0
+    probes: int = 0
+    halted: str | None = None
+    """``401`` or ``403:<kind>`` while sending stops because of the key."""
+
+
+class DrainerRecord(msgspec.Struct, frozen=True):
+    """Who drains."""
+
+    pid: int
+    host: str
+    started: int
+    progress: int
+    """When it last moved an entry, or found nothing to move (ms)."""
+    problem: str | None = None
+
+
+class Outbox(Protocol):
+    """The durable part. Every move is conditional on the state it moves from, so two movers can never both win."""
+
+    path: str
+
+    async def enqueue(self, drafts: Sequence[Draft]) -> list[Stored]:
+        """Store all of them in one commit, or none. Returns after the commit is on disk.
+
+        Raises KeyConflict where a key was used with other content, OutboxUnavailable where the disk or the turn is
+        not to be had; in both cases nothing of the call is stored.
+        """
+        ...
+
+    async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        """The heads of up to `limit` lanes that are due, redeems first, then by due time. Writes nothing."""
+        ...
+
+    async def next_due(self, now: int) -> int | None:
+        """When the next lane is due (ms), or None where nothing waits."""
+        ...
+
+    async def mark_sending(self, entry_id: int) -> bool:
+        """Commit that its request goes out now. False where it is no longer pending."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Move each, conditionally, and put its lane right. Says for each whether it moved."""
+        ...
+
+    async def exhaust_lane(self, lane: int, at: int) -> int:
+        """A head was exhausted while the breaker is open: its lane's waiting entries go with it. In chunks."""
+        ...
+
+    async def take_over(self, now: int, rest_until: int) -> int:
+        """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. Says how many."""
+        ...
+
+    async def join_lanes(self, lane: int, contact_id: str) -> bool:
+        """Make the lane one with the lane of that contact. False while the other one has a request under way."""
+        ...
+
+    async def bring_back(self, now: int) -> int:
+        """The API is back: exhausted entries of the outage return to pending with a fresh schedule. In chunks."""
+        ...
+
+    # the second road -------------------------------------------------------------------------------------------------
+
+    async def exhausted_lines(self) -> tuple[int, int | None]:
+        """How many entries wait for a file, and since when the oldest does (ms)."""
+        ...
+
+    def exhausted(self) -> AsyncIterator[Message]:
+        """Entries that wait for a file, oldest first, without what must wait for a creation of its contact."""
+        ...
+
+    async def next_file_name(self, now: int, family: FileFamily) -> str:
+        """A name (ref 6.2) that was never given before and never will be: committed before it is returned."""
+        ...
+
+    async def spool_file(self, record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+        """The file is complete on disk: its entries become spooled. Returns the ids that moved."""
+        ...
+
+    async def files(self, *, open_only: bool) -> list[FileRecord]:
+        """The files, oldest first."""
+        ...
+
+    async def update_file(
+        self,
+        file_id: int,
+        *,
+        state: str,
+        now: int,
+        entries_to: State | None = None,
+        problem: str | None = None,
+        seen: bool = False,
+        carried: bool = False,
+        outage_only: bool = False,
+    ) -> int:
+        """Write down what became of a file and move its entries, in one transaction. Returns how many moved."""
+        ...
+
+    async def to_confirm(self, limit: int, now: int) -> list[Message]:
+        """Imported entries whose confirmation is due, oldest first."""
+        ...
+
+    async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
+        """The contact writes of its lane that are newer than it."""
+        ...
+
+    # looking ---------------------------------------------------------------------------------------------------------
+
+    async def get(self, entry_id: int) -> EntryRecord:
+        """One entry. Raises EntryNotFound."""
+        ...
+
+    async def entries(self, which: EntryFilter) -> list[EntryRecord]:
+        """Entries, newest first."""
+        ...
+
+    async def attempts(self, entry_id: int) -> list[Attempt]:
+        """Its record, oldest first."""
+        ...
+
+    async def body(self, entry_id: int) -> bytes:
+        """Its content. For `show --payload` and replays."""
+        ...
+
+    async def counts(self) -> Counts:
+        """The books."""
+        ...
+
+    async def states_of(self, entry_ids: Iterable[int]) -> dict[int, tuple[State, str | None]]:
+        """State and reason of several entries."""
+        ...
+
+    async def breaker(self) -> BreakerRecord | None: ...
+
+    async def set_breaker(self, record: BreakerRecord) -> None: ...
+
+    async def drainer(self) -> DrainerRecord | None: ...
+
+    async def set_drainer(self, record: DrainerRecord | None) -> None: ...
+
+    async def contact_id(self, address: str) -> str | None:
+        """What the id store knows of an address such as ``email:anna@example.com``."""
+        ...
+
+    async def remember_contact(self, address: str, contact_id: str) -> None: ...
+
+    async def pending_redeems(self, assignment_ids: Sequence[str]) -> set[str]:
+        """Those whose redeem waits, is under way or left by file: the overlay of reads (DESIGN 3, "Reads")."""
+        ...
+
+    async def data_version(self) -> int:
+        """Changes whenever another process commits."""
+        ...
+
+    def on_settled(self, listener: Callable[[int, State, str | None], None]) -> None:
+        """Call back, on the loop, for each entry that this process settles."""
+        ...
+
+    async def close(self) -> None: ...
