@@ -25,7 +25,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
 
     at: int
     what: str
-    """``request``, ``look_up``, ``skipped`` (the breaker was open), ``takeover``, ``file``, ``confirm``, ``operator``."""
+    """``request``, ``look_up``, ``skipped`` (breaker open), ``takeover``, ``file``, ``confirm`` or ``operator``."""
     outcome: str
     """The state or outcome it came to: ``delivered``, ``retry``, ``rejected``, ``exhausted``, ``slow_down``, ..."""
     status: int | None = None
@@ -36,7 +36,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """One conditional move of one entry, with its line in the record. Where `source` is not its state, nothing happens."""
+    """One conditional move of an entry, with a line in its record. Nothing happens where `source` is not its state."""
 
     id: int
     source: State
@@ -202,23 +202,44 @@ class Outbox(Protocol):
     # the second road -------------------------------------------------------------------------------------------------
 
     async def exhausted_lines(self) -> tuple[int, int | None]:
-        """How many entries wait for a file, and since when the oldest does (ms)."""
+        """How many entries are exhausted, and since when the oldest is (ms); ``(0, None)`` where there is none.
+
+        All of them count, also those that wait for a creation or have no file form.
+        """
         ...
 
     def exhausted(self) -> AsyncIterator[Message]:
-        """Entries that wait for a file, oldest first, without what must wait for a creation of its contact."""
+        """Exhausted entries in the order of writing, without what must wait for a creation of its contact.
+
+        Those of the outage and the others alike, with `contact_id` and `carried` filled. Read in chunks, by id: the
+        caller may spool and settle while it iterates, no entry comes twice, and between two chunks nothing is held.
+        """
         ...
 
     async def next_file_name(self, now: int, family: FileFamily) -> str:
-        """A name (ref 6.2) that was never given before and never will be: committed before it is returned."""
+        """A name (ref 6.2) that was never given before and never will be: committed before it is returned.
+
+        ``{YYYYMMDDHHmmss}_{sequence}_{family}.xml``: UTC and never going back; the sequence is digits only, the
+        outbox's own random number (always as many digits) followed by a number that only grows.
+        """
+        ...
+
+    async def owns_file_name(self, name: str) -> bool:
+        """Whether the sequence part of this name begins with this outbox's own number. Two may share a spool folder."""
         ...
 
     async def spool_file(self, record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
-        """The file is complete on disk: its entries become spooled. Returns the ids that moved."""
+        """The file is complete on disk: its entries become spooled. Returns the ids that moved.
+
+        `record.id` is ignored. The row is committed first, as ``spooled`` with the problem ``incomplete``; then the
+        entries, in chunks, each with a line in its record (what ``file``, outcome ``spooled``, at `record.created`);
+        with the last chunk the problem goes, if every entry moved. Where one was no longer exhausted, or after a
+        crash in between, ``incomplete`` stays: the caller withdraws the file, and nobody ever uploads it.
+        """
         ...
 
     async def files(self, *, open_only: bool) -> list[FileRecord]:
-        """The files, oldest first."""
+        """The files, oldest first. Open are ``spooled``, ``uploading`` and ``uploaded``."""
         ...
 
     async def update_file(
@@ -233,7 +254,26 @@ class Outbox(Protocol):
         carried: bool = False,
         outage_only: bool = False,
     ) -> int:
-        """Write down what became of a file and move its entries, in one transaction. Returns how many moved."""
+        """Write down what became of a file and move its entries. Returns how many moved.
+
+        The moves: ``spooled`` to itself, ``uploading``, ``uploaded`` (carried by hand), ``withdrawn``, ``lost``;
+        ``uploading`` to itself, ``uploaded``; ``uploaded`` to itself, ``imported``; ``imported`` to itself. Any other
+        raises TransitionRefused and changes nothing. `problem` is written as given: None clears it. `uploaded` and
+        `imported` keep their first time, `seen` becomes `now`; `carried` stays once it is set.
+
+        Entries move in chunks, those that stand where their file stood; a crash in between leaves what a second call
+        completes. Therefore:
+
+        - to ``uploading``/``uploaded`` with UPLOADED: the file first, then its entries (from SPOOLED);
+        - to ``imported`` with IMPORTED or DELIVERED: its entries first (from UPLOADED; on to DELIVERED from IMPORTED
+          as well, and those from UPLOADED pass through IMPORTED), then the file;
+        - to ``withdrawn``/``lost`` with EXHAUSTED or PENDING (from SPOOLED): first the problem ``incomplete``, so that
+          nobody uploads it, then the entries, with the last of them the state. Back in PENDING they have a fresh
+          schedule, in EXHAUSTED what they had; they belong to no file then.
+
+        `outage_only` with PENDING: a file without an entry of the outage is left as it is, and 0 is returned; in
+        another file, those that were exhausted while the API was otherwise healthy go to EXHAUSTED instead.
+        """
         ...
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
