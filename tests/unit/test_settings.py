@@ -233,7 +233,7 @@ def test_a_value_out_of_bounds_is_refused_by_name(field: str, value: object) -> 
         ("sftp_redemptions_dir", "/", "/"),
     ],
 )
-def test_a_value_is_kept_in_its_normal_form(field: str, value: object, kept: object) -> None:
+def test_a_value_is_kept_in_its_normal_form(field: str, value: Any, kept: object) -> None:
     assert getattr(Settings(**{field: value}), field) == kept
 
 
@@ -416,7 +416,7 @@ def test_the_file_takes_arrays_and_comma_text(tmp_path: Path) -> None:
     path.write_text('retry_delays = [1, 2.5]\ncontact_attributes = "a, b"\nfallback_confirm = false\n')
     settings = Settings.from_file(path, {})
     assert settings.retry_delays == (1.0, 2.5)
-    assert settings.contact_attributes == {"a", "b"}
+    assert settings.contact_attributes == frozenset({"a", "b"})
     assert settings.fallback_confirm is False
     path.write_text('retry_delays = "1,2.5"\ncontact_attributes = []\nfallback_confirm = "off"\n')
     assert Settings.from_file(path, {}) == Settings(
