@@ -1,0 +1,96 @@
+"""Answers of Engage as structs: tolerant where writing is strict.
+
+Unknown fields are ignored and unknown words of an enumeration kept (ref 1.7). Only an answer that has not the shape
+at all raises EngageError, whose text holds no value of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from voyado_async.errors import EngageError
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    ReadMoment: TypeAlias = datetime | None
+    ReadNumber: TypeAlias = Decimal | None
+else:
+
+    class _Readable(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, (datetime, Decimal, NoneType))
+
+    class ReadMoment(metaclass=_Readable):
+        """The annotation of a time in an answer: aware, or None when it is absent, unreadable or without its offset."""
+
+    class ReadNumber(metaclass=_Readable):
+        """The annotation of a number in an answer, in quotes or not: exact, or None when it is absent or unreadable."""
+
+
+class Money(msgspec.Struct, frozen=True):
+    """An amount in a currency."""
+
+    currency: str
+    amount: Decimal
+
+
+class Reader(Generic[T]):
+    """Reads the answers of one call, `what` being the call's name in errors."""
+
+    def __init__(self, what: str, kind: Any) -> None:
+        self._what = what
+        self._decoder = msgspec.json.Decoder(kind, float_hook=Decimal, dec_hook=_tolerant)
+
+    def read(self, text: bytes) -> T:
+        """The answer as a struct. Raises EngageError if it is not JSON or has another shape."""
+        try:
+            answer: T = self._decoder.decode(text)
+        except msgspec.ValidationError as error:
+            where = str(error).rpartition(" - at `$")[2].strip(".`") if " - at `$" in str(error) else "its top"
+            raise EngageError(f"{self._what}: the answer has another shape than expected, at {where}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise EngageError(f"{self._what}: the answer is not JSON") from None
+        return answer
+
+
+def read_number(value: object) -> Decimal | None:
+    """A number of an answer, in quotes or not; None if it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def read_moment(value: object) -> datetime | None:
+    """A time of an answer; None if it is no date-time or has no offset, which would make it a guess."""
+    try:
+        moment = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+    return None if moment.tzinfo is None else moment
+
+
+def read_money(value: object) -> Money | None:
+    """``{"currency", "amount"}`` of an answer; None if it is not that."""
+    match value:
+        case {"currency": str(currency), "amount": amount} if (number := read_number(amount)) is not None:
+            return Money(currency, number)
+    return None
+
+
+_READ: dict[object, Callable[[object], datetime | Decimal | None]] = {ReadMoment: read_moment, ReadNumber: read_number}
+
+
+def _tolerant(kind: type, value: object) -> datetime | Decimal | None:
+    """msgspec's hook for the annotations of this module."""
+    return _READ[kind](value)
