@@ -1,0 +1,141 @@
+"""File forms -> files: who goes with whom, and how much into one. Pure.
+
+One family, contact type and match key type per file (ref 6.5), so that contacts keyed by contactId are apart: one of
+them makes contactId the key of its whole file (ref 6.4). At most so many lines, where a receipt counts its items
+(ref 6.1). Several changes of one contact become one record, field by field, the later value winning (ref 4.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from voyado_async.delivery import FileFamily, FileForm
+from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES, SHAPES, contact_element
+from voyado_async.models.decode import plain
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What all records of one file have in common."""
+
+    family: FileFamily
+    contact_type: str
+    match_key_type: str
+
+    @classmethod
+    def of(cls, form: FileForm) -> Head:
+        return cls(form.family, str(form.contact_type), str(form.match_key_type))
+
+    @property
+    def record_element(self) -> str:
+        """The name of a record's element."""
+        return SHAPES[self.family].record or contact_element(self.contact_type)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One entry's share of a record."""
+
+    entry_id: int
+    form: FileForm
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record of a file: one entry, or several changes of one contact, oldest first."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def form(self) -> FileForm:
+        """All parts as one. Raises InvalidEntry where one of several has no plain form."""
+        if len(self.parts) == 1:
+            return self.parts[0].form
+        fields: dict[str, Any] = {}
+        for part in self.parts:
+            fields |= contact_fields(plain(part.form.record))
+        return msgspec.structs.replace(self.parts[-1].form, record=fields)
+
+
+class PlannedFile(msgspec.Struct, frozen=True):
+    """One file that is to be written."""
+
+    head: Head
+    records: tuple[Record, ...]
+    lines: int
+
+    @property
+    def entry_ids(self) -> tuple[int, ...]:
+        """Every entry that stands in it, in the order of the file."""
+        return tuple(part.entry_id for record in self.records for part in record.parts)
+
+
+def contact_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A contact's fields as they stand in a file: preferences flat among the others, the type told by the element."""
+    fields = {name: value for name, value in values.items() if name not in (PREFERENCES, CONTACT_TYPE)}
+    preferences = values.get(PREFERENCES)
+    if isinstance(preferences, dict):
+        fields |= preferences
+    return fields
+
+
+class Batch:
+    """Gathers entries in their order; hands a file out as soon as it is full, so that a long backlog stays small."""
+
+    def __init__(self, max_lines: int) -> None:
+        self._max_lines = max_lines
+        self._open: dict[Head, _Gathering] = {}
+
+    def add(self, entry_id: int, form: FileForm) -> PlannedFile | None:
+        """Take one more entry. Returns the file that is full because of it."""
+        head = Head.of(form)
+        gathering = self._open.setdefault(head, _Gathering())
+        part = Part(entry_id, form)
+        if head.family is FileFamily.CONTACTS and gathering.merge(part):
+            return None
+        full = None
+        if gathering.lines and gathering.lines + form.lines > self._max_lines:
+            full = gathering.file(head)
+            gathering = self._open[head] = _Gathering()
+        gathering.append(part)
+        return full
+
+    def rest(self) -> list[PlannedFile]:
+        """What is left, in the order in which the families must arrive; the batch is empty afterwards."""
+        order = list(FileFamily)
+        heads = sorted(self._open, key=lambda head: order.index(head.family))
+        files = [self._open[head].file(head) for head in heads]
+        self._open.clear()
+        return files
+
+
+class _Gathering:
+    """One file as it fills up."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._records: list[list[Part]] = []
+        self._by_subject: dict[str, list[Part]] = {}
+
+    def merge(self, part: Part) -> bool:
+        record = self._by_subject.get(part.form.subject)
+        if record is None:
+            return False
+        record.append(part)
+        return True
+
+    def append(self, part: Part) -> None:
+        record = [part]
+        self._records.append(record)
+        self._by_subject[part.form.subject] = record
+        self.lines += part.form.lines
+
+    def file(self, head: Head) -> PlannedFile:
+        return PlannedFile(head, tuple(Record(tuple(parts)) for parts in self._records), self.lines)
+
+
+def plan_files(entries: Iterable[tuple[int, FileForm]], max_lines: int) -> list[PlannedFile]:
+    """The files of these entries; a receipt of more than `max_lines` items gets one of its own."""
+    batch = Batch(max_lines)
+    full = [batch.add(entry_id, form) for entry_id, form in entries]
+    return [file for file in full if file is not None] + batch.rest()
