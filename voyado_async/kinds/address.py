@@ -1,0 +1,96 @@
+"""How a contact is named: by its id, or by one of the attributes that Engage can find it by (ref 4.1, 5.2)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from voyado_async.errors import InvalidEntry
+from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.receipts import MatchKeyType
+from voyado_async.models.text import NOT_IN_XML
+
+FIND_PARAMETER = {
+    MatchKeyType.EMAIL: "email",
+    MatchKeyType.MOBILE_PHONE: "mobilePhone",
+    MatchKeyType.SOCIAL_SECURITY_NUMBER: "socialSecurityNumber",
+    MatchKeyType.MEMBER_NUMBER: "customKey",
+    MatchKeyType.EXTERNAL_ID: "customKey",
+}
+"""The look-up's query parameter of each attribute (ref 4.1). `any` is never used: it can find somebody else."""
+
+_LONGEST = 255
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._:-]*")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Which contact. The value stands as the shop gave it, without blanks around it."""
+
+    type: MatchKeyType
+    value: str
+
+    def __repr__(self) -> str:
+        return f"<Address by {self.type}>"
+
+    @property
+    def lane(self) -> str:
+        """The lane of what belongs to this contact. Spellings that Engage takes for the same make the same lane."""
+        match self.type:
+            case MatchKeyType.CONTACT_ID:
+                return f"contact:{self.value.lower()}"
+            case MatchKeyType.EMAIL:
+                return f"email:{self.value.lower()}"
+            case MatchKeyType.MOBILE_PHONE:
+                return f"mobilePhone:{re.sub(r'[^0-9+]', '', self.value)}"
+            case MatchKeyType.SOCIAL_SECURITY_NUMBER:
+                return f"socialSecurityNumber:{re.sub(r'[ -]', '', self.value).upper()}"
+            case _:
+                return f"{self.type}:{self.value}"
+
+
+def address(
+    *,
+    contact_id: str | None = None,
+    email: str | None = None,
+    external_id: str | None = None,
+    mobile_phone: str | None = None,
+    social_security_number: str | None = None,
+    member_number: str | None = None,
+) -> Address:
+    """The one way in which the contact is named. Raises InvalidEntry where it is none or several, or not usable."""
+    given = {
+        MatchKeyType.CONTACT_ID: contact_id,
+        MatchKeyType.EMAIL: email,
+        MatchKeyType.EXTERNAL_ID: external_id,
+        MatchKeyType.MOBILE_PHONE: mobile_phone,
+        MatchKeyType.SOCIAL_SECURITY_NUMBER: social_security_number,
+        MatchKeyType.MEMBER_NUMBER: member_number,
+    }
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise InvalidEntry("", f"a contact is named by exactly one of {', '.join(given)}; {len(named)} were given")
+    ((kind, value),) = named
+    if kind is MatchKeyType.CONTACT_ID:
+        return Address(kind, checked_id(kind, value))
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidEntry(kind, "expected text that is not empty")
+    if NOT_IN_XML.search(value) or len(value) > _LONGEST:
+        raise InvalidEntry(kind, f"longer than {_LONGEST}, or with a character that XML cannot carry")
+    return Address(kind, value.strip())
+
+
+def checked_id(path: str, value: object) -> str:
+    """An id of Engage's: a GUID in either case, as received (ref 6.8). Only what would change a path is refused here.
+
+    Whether it names something is Engage's to say. Raises InvalidEntry.
+    """
+    if not isinstance(value, str) or len(value) > _LONGEST or not _ID.fullmatch(value):
+        raise InvalidEntry(path, "expected an id: letters, digits, and - . _ : after the first")
+    return str(value)
+
+
+def find(named: Address, contact_type: str | None = None) -> Call:
+    """The look-up of the contact's id. Not for an address that is the id."""
+    params = ((FIND_PARAMETER[named.type], named.value),)
+    return Call(Operation.FIND_CONTACT, params=params + ((("contactType", contact_type),) if contact_type else ()))

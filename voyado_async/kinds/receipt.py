@@ -1,0 +1,49 @@
+"""A receipt (ref 5). Engage knows it by `uniqueReceiptId` on both roads, so it is repeated freely.
+
+Lane: the contact that its matchKey names. Natural key: `uniqueReceiptId`. In a file: by its own matchKeyType.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
+from voyado_async.kinds.address import Address
+from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.payload import to_json
+from voyado_async.models.receipt_rules import receipt_warnings
+from voyado_async.models.receipts import Receipt, parse_receipt
+
+
+def draft(content: Receipt | Mapping[str, object] | bytes, *, key: str | None = None) -> Draft:
+    """Raises InvalidEntry with the path of the wrong field. What is only inferred about Engage becomes a warning."""
+    receipt = parse_receipt(content)
+    return Draft(
+        Kind.RECEIPT,
+        to_json(receipt),
+        _owner(receipt).lane,
+        receipt.unique_receipt_id if key is None else key,
+        receipt_warnings(receipt),
+    )
+
+
+def request(message: Message) -> Call:
+    """Post it, the stored bytes as they are."""
+    return Call(Operation.SEND_RECEIPT, body=message.body)
+
+
+def file_form(message: Message, *, contact_type: str) -> FileForm:
+    """One transaction of a transactions file; `contact_type` is the tenant's default."""
+    receipt = parse_receipt(message.body)
+    return FileForm(
+        family=FileFamily.TRANSACTIONS,
+        contact_type=receipt.contact.contact_type or contact_type,
+        match_key_type=receipt.contact.match_key_type,
+        subject=_owner(receipt).lane,
+        lines=max(1, len(receipt.items)),
+        record=receipt,
+    )
+
+
+def _owner(receipt: Receipt) -> Address:
+    return Address(receipt.contact.match_key_type, receipt.contact.match_key.strip())

@@ -1,0 +1,78 @@
+"""A redemption: one assignment, one channel (ref 3.3).
+
+Lane: the contact, or the assignment where no contact is known. Natural key: the assignment. Before a repeat: the list
+of the contact's assignments. In a file: the mirror of Engage's own export, a convention of ours (ref 6.7).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from voyado_async.clock import as_datetime
+from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
+from voyado_async.kinds.address import address, checked_id
+from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.payload import to_json
+from voyado_async.models.promotions import Redeem, RedeemRequest, parse_redeem
+from voyado_async.models.receipts import MatchKeyType
+
+_DECODER = msgspec.json.Decoder(Redeem)
+
+
+def draft(assignment_id: str, *, channel: str, contact_id: str | None = None, key: str | None = None) -> Draft:
+    """Raises InvalidEntry with the path of what is wrong."""
+    content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id})
+    assignment = checked_id("assignmentId", content.assignment_id).lower()
+    lane = f"assignment:{assignment}"
+    if content.contact_id is not None:
+        lane = address(contact_id=content.contact_id).lane
+    return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key)
+
+
+def read(body: bytes) -> Redeem:
+    """The content of a stored entry."""
+    return _DECODER.decode(body)
+
+
+def contact_of(message: Message) -> str | None:
+    """Whose assignment it is, where that is known."""
+    return read(message.body).contact_id or message.contact_id
+
+
+def request(message: Message) -> Call:
+    """Redeem it. The contact is only needed for the path of v2 (ref 1.8)."""
+    content = read(message.body)
+    ids: tuple[tuple[str, str], ...] = (("id", content.assignment_id),)
+    contact = contact_of(message)
+    if contact is not None:
+        ids += (("contactId", contact),)
+    return Call(Operation.REDEEM, ids=ids, body=to_json(RedeemRequest(redemption_channel=content.channel)))
+
+
+def look_up(contact_id: str) -> Call:
+    """All assignments of the contact: without the channel, so that nothing is filtered out (ref 3.2)."""
+    return Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", contact_id),))
+
+
+def file_form(message: Message, *, contact_type: str) -> FileForm:
+    """One line of a redemption file. It tells the moment of the enqueue, which the API cannot (ref 6.7).
+
+    The assignment alone names what is redeemed: the contact stands in the record where it is known.
+    """
+    content = read(message.body)
+    contact = contact_of(message)
+    record: dict[str, object] = {} if contact is None else {"contactId": contact}
+    record |= {
+        "contactType": contact_type,
+        "couponId": content.assignment_id,
+        "redemptionChannels": [{"type": content.channel}],
+        "redeemedDateTime": as_datetime(message.created).isoformat(timespec="milliseconds"),
+    }
+    return FileForm(
+        family=FileFamily.REDEMPTIONS,
+        contact_type=contact_type,
+        match_key_type=MatchKeyType.CONTACT_ID,
+        subject=contact or content.assignment_id,
+        lines=1,
+        record=record,
+    )

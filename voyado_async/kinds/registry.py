@@ -1,0 +1,48 @@
+"""What other stages ask of any kind, without knowing which one it is."""
+
+from __future__ import annotations
+
+from voyado_async.delivery import FileForm, Kind, Message, NoFileForm
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+
+
+def file_form(message: Message, *, default_type: str, contact_key: str | None) -> FileForm | NoFileForm:
+    """How the entry stands in a file. `default_type` and `contact_key` are the tenant's settings."""
+    match message.kind:
+        case Kind.REDEEM:
+            return redeem.file_form(message, contact_type=default_type)
+        case Kind.RECEIPT:
+            return receipt.file_form(message, contact_type=default_type)
+        case Kind.CONTACT_CREATE:
+            return contact_create.file_form(message, contact_type=default_type, contact_key=contact_key)
+        case Kind.CONTACT_UPDATE:
+            return contact_update.file_form(message, contact_type=default_type, contact_key=contact_key)
+        case Kind.CONTACT_TYPE:
+            return contact_type.file_form()
+
+
+def fields(kind: Kind, body: bytes) -> frozenset[str]:
+    """The contact fields that an entry sets, each preference by itself (``preferences.acceptsEmail``)."""
+    match kind:
+        case Kind.CONTACT_UPDATE:
+            return contact_update.fields_of(contact_update.changes_of(contact_update.read(body)))
+        case Kind.CONTACT_CREATE:
+            return contact_update.fields_of(contact_create.contact_of(contact_create.read(body)))
+        case Kind.CONTACT_TYPE:
+            return frozenset((contact_type.FIELD,))
+        case Kind.REDEEM | Kind.RECEIPT:
+            return frozenset()
+
+
+def without(kind: Kind, body: bytes, names: frozenset[str]) -> bytes | None:
+    """The body of an entry that leaves those fields alone, because a newer entry has set them.
+
+    None: nothing is left of it, it is superseded. Only contact updates and type changes are ever cut.
+    """
+    match kind:
+        case Kind.CONTACT_UPDATE:
+            return contact_update.without(body, names)
+        case Kind.CONTACT_TYPE:
+            return None if contact_type.FIELD in names else body
+        case Kind.CONTACT_CREATE | Kind.REDEEM | Kind.RECEIPT:
+            return body
