@@ -1,0 +1,212 @@
+"""One message to Engage over the API: look first where that is the rule, send, and say what came of it.
+
+What a reply means is decided in `replies.py`; here the questions are asked in their order. A call that is cancelled
+leaves the outcome unknown.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from voyado_async.api import replies
+from voyado_async.api.http import Http
+from voyado_async.api.readback import missing
+from voyado_async.api.replies import KeyTaken, NotFound
+from voyado_async.api.routes import EngageRequest, Routes, build
+from voyado_async.delivery import Delivered, Kind, LookUp, Message, Outcome, Rejected, Request, SameContact
+from voyado_async.errors import EngageError
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds.address import address, find
+from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.contacts import read_contact
+from voyado_async.models.payload import to_json
+
+_NOBODY = "nobody@voyado-async.invalid"  # .invalid is reserved (RFC 2606): it is nobody's address
+
+
+class EngageCarrier:
+    """Carries messages to Engage over HTTP: see `delivery.Carrier`. `contact_key` is the tenant's key attribute."""
+
+    def __init__(self, http: Http, routes: Routes, *, contact_key: str | None) -> None:
+        self._http = http
+        self._routes = routes
+        self._contact_key = contact_key
+
+    # the request ------------------------------------------------------------------------------------------------------
+
+    def looks_first(self, message: Message) -> bool:
+        """A redeem after an unknown attempt, an update whose contact's id is not known, and every creation.
+
+        Not where no look-up is possible: a redeem without a contact is repeated late, and so is a creation where the
+        tenant's key attribute is not set; the 409 of the repeat then tells.
+        """
+        match message.kind:
+            case Kind.REDEEM:
+                return message.unknown and redeem.contact_of(message) is not None
+            case Kind.CONTACT_UPDATE:
+                return contact_update.contact_of(message) is None
+            case Kind.CONTACT_CREATE:
+                return contact_create.key_of(contact_create.read(message.body), self._contact_key) is not None
+            case Kind.CONTACT_TYPE | Kind.RECEIPT:
+                return False
+
+    def request(self, message: Message) -> EngageRequest:
+        """The request of a message that needs no look-up, or whose look-up said to send it."""
+        return build(self._routes, self._call(message))
+
+    def _call(self, message: Message) -> Call:
+        match message.kind:
+            case Kind.REDEEM:
+                return redeem.request(message)
+            case Kind.RECEIPT:
+                return receipt.request(message)
+            case Kind.CONTACT_TYPE:
+                return contact_type.request(message)
+            case Kind.CONTACT_CREATE:
+                return contact_create.request(message)
+            case Kind.CONTACT_UPDATE:
+                contact_id = contact_update.contact_of(message)
+                if contact_id is None:
+                    raise LookupError(f"entry {message.id}: the contact's id has to be looked up first")
+                return contact_update.patch(contact_id, contact_update.read(message.body).changes)
+
+    async def send(self, message: Message, request: Request) -> Outcome:
+        """Send what `request` or `look_up` gave."""
+        reply = await self._http.send(request)
+        operation = request.operation if isinstance(request, EngageRequest) else None
+        if operation is Operation.REDEEM:
+            return replies.redeemed(message, reply)
+        if operation is Operation.CREATE_CONTACT:
+            outcome = replies.created(message, reply)
+            return await self._key_taken(message, outcome) if isinstance(outcome, KeyTaken) else outcome
+        outcome = replies.accepted(message, reply)
+        if isinstance(outcome, Delivered) and isinstance(request, EngageRequest):
+            return msgspec.structs.replace(outcome, contact_id=request.contact_id)
+        return outcome
+
+    async def _key_taken(self, message: Message, taken: KeyTaken) -> Outcome:
+        """A creation met somebody with its key. Who that is, only a look-up by the tenant's key attribute may say:
+        Engage's answer can mean another key, such as an e-mail that two people share.
+        """
+        content = contact_create.read(message.body)
+        named = contact_create.key_of(content, self._contact_key)
+        if named is None and (message.unknown or content.on_existing == "keep"):
+            how = "conflict" if message.unknown else "exists"
+            return Delivered(how, taken.status, contact_id=taken.contact_id, duration_ms=taken.duration_ms)
+        found = None if named is None else await self._ask_for(message, find(named))
+        match found:
+            case None | NotFound():
+                return Rejected(replies.KEY_EXISTS, taken.status, message.unknown, taken.duration_ms)
+            case SameContact():
+                settled = self._existing(message, found)
+                return await self.send(message, settled) if isinstance(settled, Request) else settled
+        return found
+
+    # the look-up ------------------------------------------------------------------------------------------------------
+
+    async def look_up(self, message: Message) -> LookUp:
+        """Ask first, changing nothing."""
+        match message.kind:
+            case Kind.REDEEM:
+                contact_id = redeem.contact_of(message)
+                seen = None if contact_id is None else await self._seen_redeemed(message, contact_id)
+                return self.request(message) if seen is None else seen
+            case Kind.CONTACT_UPDATE:
+                found = await self._ask_for(message, contact_update.look_up(message))
+                return self._nobody(message, found) if isinstance(found, NotFound) else found
+            case Kind.CONTACT_CREATE:
+                named = contact_create.key_of(contact_create.read(message.body), self._contact_key)
+                existing = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))
+                match existing:
+                    case NotFound():
+                        return self.request(message)
+                    case SameContact():
+                        return self._existing(message, existing)
+                return existing
+            case Kind.CONTACT_TYPE | Kind.RECEIPT:
+                return self.request(message)
+
+    async def _seen_redeemed(self, message: Message, contact_id: str) -> Outcome | None:
+        reply = await self._http.send(build(self._routes, redeem.look_up(contact_id)))
+        return replies.seen_redeemed(message, redeem.read(message.body).assignment_id, reply)
+
+    async def _ask_for(self, message: Message, question: Call) -> SameContact | NotFound | Outcome:
+        return replies.looked_for(message, await self._http.send(build(self._routes, question)))
+
+    def _existing(self, message: Message, found: SameContact) -> Outcome | EngageRequest:
+        """A contact to be created is there. With `on_existing="update"` it is updated, also after an unknown attempt:
+        that attempt may have been an update that did not arrive, and repeating one is harmless.
+        """
+        content = contact_create.read(message.body)
+        if content.on_existing == "update":
+            return build(self._routes, contact_update.patch(found.contact_id, contact_create.changes(content)))
+        how = "looked_up" if message.unknown else "exists"
+        return Delivered(how, found.status, found.contact_id, found.duration_ms)
+
+    @staticmethod
+    def _nobody(message: Message, found: NotFound) -> Rejected:
+        return Rejected(replies.CONTACT_NOT_FOUND, found.status, message.unknown, found.duration_ms)
+
+    # after a file -----------------------------------------------------------------------------------------------------
+
+    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
+        """Make sure that what left by file arrived; what did not is sent."""
+        carried = msgspec.structs.replace(message, unknown=True)  # the file may have done it
+        match message.kind:
+            case Kind.CONTACT_UPDATE:
+                return await self._confirm_update(carried, newer)
+            case Kind.CONTACT_CREATE:
+                return await self._confirm_creation(carried)
+            case Kind.REDEEM | Kind.RECEIPT | Kind.CONTACT_TYPE:
+                next_step = await self.look_up(carried)
+        if isinstance(next_step, Request):
+            return await self.send(carried, next_step)
+        assert not isinstance(next_step, SameContact)  # these kinds look for no contact
+        return next_step
+
+    async def _confirm_creation(self, message: Message) -> Outcome:
+        """Found by its key, it is there, and only its id was missing. Else it is created."""
+        named = contact_create.key_of(contact_create.read(message.body), self._contact_key)
+        found = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))
+        match found:
+            case NotFound():
+                return await self.send(message, self.request(message))
+            case SameContact():
+                return Delivered("looked_up", found.status, found.contact_id, found.duration_ms)
+        return found
+
+    async def _confirm_update(self, message: Message, newer: frozenset[str]) -> Outcome:
+        """Read the contact and send the fields that differ, but those that a newer entry has set."""
+        contact_id = contact_update.contact_of(message)
+        if contact_id is None:
+            found = await self._ask_for(message, contact_update.look_up(message))
+            match found:
+                case SameContact():
+                    contact_id = found.contact_id
+                case NotFound():
+                    return self._nobody(message, found)
+                case _:
+                    return found
+        ours = contact_update.left_without(contact_update.changes_of(contact_update.read(message.body)), newer)
+        if not ours:
+            return Delivered("looked_up", contact_id=contact_id)
+        question = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
+        reply = await self._http.send(build(self._routes, question))
+        refused = replies.trouble(reply, earlier_unknown=True, changes=False)
+        if refused is not None:
+            return refused
+        try:
+            contact = read_contact(reply.body)
+        except EngageError:
+            return replies.strange(reply, changes=False)
+        left = missing(ours, contact)
+        if not left:
+            return Delivered("looked_up", reply.status, contact_id, reply.duration_ms)
+        return await self.send(message, build(self._routes, contact_update.patch(contact_id, to_json(left))))
+
+    # the probe --------------------------------------------------------------------------------------------------------
+
+    async def probe(self) -> Outcome:
+        """Look for an address that is nobody's. A refusal by code is as good an answer as any."""
+        question = find(address(email=_NOBODY))
+        return replies.alive(await self._http.send(build(self._routes, question)))

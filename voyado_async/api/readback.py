@@ -1,0 +1,58 @@
+"""What of a contact update did not arrive, by what Engage answers for the contact. Pure.
+
+Engage stores some values in another spelling than they were sent in. Those spellings count as equal here; a difference
+that slips through only leads to a PATCH with the value that the contact has already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+from voyado_async.kinds.contact_update import PREFERENCES
+from voyado_async.models.contacts import Contact
+from voyado_async.models.reading import read_number
+
+
+def missing(changes: Mapping[str, object], contact: Contact) -> dict[str, object]:
+    """The part of `changes` that the contact does not show. Consents are always in it: they are not compared."""
+    left = {name: value for name, value in changes.items() if name != PREFERENCES and not _shows(contact, name, value)}
+    preferences = changes.get(PREFERENCES)
+    if isinstance(preferences, dict):
+        kept = {
+            name: value for name, value in preferences.items() if not _same("", value, contact.preferences.get(name))
+        }
+        if kept:
+            left[PREFERENCES] = kept
+    return left
+
+
+def _shows(contact: Contact, name: str, sent: object) -> bool:
+    return name != "consents" and _same(name, sent, contact.value(name))
+
+
+def _same(name: str, sent: object, seen: object) -> bool:
+    if sent is None or sent == "":
+        return seen is None or seen == ""
+    if isinstance(sent, bool) or isinstance(seen, bool):
+        return str(sent).lower() == str(seen).lower()
+    if isinstance(sent, int | float | Decimal):
+        return read_number(seen) == read_number(sent if isinstance(sent, int | Decimal) else str(sent))
+    if isinstance(seen, int | float | Decimal):
+        return str(sent).strip() == str(seen)
+    return isinstance(sent, str) and isinstance(seen, str) and _spelling(name, sent) == _spelling(name, seen)
+
+
+def _spelling(name: str, text: str) -> str:
+    match name:
+        case "email":
+            return text.strip().lower()
+        case "mobilePhone":
+            return re.sub(r"[^0-9+]", "", text)
+        case "socialSecurityNumber":
+            return re.sub(r"[ -]", "", text).upper()
+        case "birthDay":
+            return text.strip()[:10]  # answered with a time behind the day
+        case _:
+            return text.strip()
