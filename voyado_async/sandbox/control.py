@@ -62,14 +62,17 @@ class ControlServer:
                 web.get("/faults", self._get(lambda request: self._sandbox.faults.to_json())),
                 web.post("/seed", self._post(self._seed)),
                 web.post("/faults", self._post(self._change_faults)),
-                web.post("/import", self._post(lambda body: self._sandbox.importer.run())),
+                web.post("/import", self._import),
                 web.post("/reset", self._post(self._reset)),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
         self.port: int = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -92,6 +95,9 @@ class ControlServer:
                 return _json(400, {"error": f"{type(error).__name__}: {error}"})
 
         return handle
+
+    async def _import(self, request: web.Request) -> web.Response:
+        return _json(200, await self._sandbox.importer.run())
 
     def _journal(self, request: web.Request) -> dict[str, Any]:
         return self._sandbox.journal.to_json(int(request.query.get("since", "0")))

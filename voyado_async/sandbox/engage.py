@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from voyado_async.sandbox import exchange, receipts
@@ -50,6 +51,11 @@ class Engage:
 Handler = Callable[[Engage, Call], Reply]
 
 
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
 @dataclass(frozen=True)
 class Route:
     """`path` is written as ``contacts/{contact}``; `versions` are the API versions that have it (ref 1.8)."""
@@ -62,8 +68,7 @@ class Route:
     def match(self, version: int, path: str) -> dict[str, str] | None:
         if version not in self.versions:
             return None
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, path)
+        found = _pattern(self.path).fullmatch(path)
         return found.groupdict() if found else None
 
 

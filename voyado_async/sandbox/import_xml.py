@@ -287,10 +287,12 @@ def _children(element: etree._Element) -> list[etree._Element]:
 
 
 def _name(element: etree._Element, namespace: str | None) -> str:
-    found = etree.QName(element)
-    if found.namespace != namespace:
-        raise MajorError(f"line {element.sourceline}: {found.localname} is not of the file's namespace")
-    return found.localname
+    tag = str(element.tag)
+    prefix = f"{{{namespace}}}" if namespace else ""
+    name = tag.removeprefix(prefix)
+    if (name == tag and prefix) or "}" in name:
+        raise MajorError(f"line {element.sourceline}: {etree.QName(element).localname} is not of the file's namespace")
+    return name
 
 
 def _expect(element: etree._Element, name: str, namespace: str | None) -> None:
@@ -303,16 +305,17 @@ def _expect(element: etree._Element, name: str, namespace: str | None) -> None:
 
 
 def _no_text(element: etree._Element) -> None:
-    if any(text.strip() for text in (element.text or "", *(child.tail or "" for child in element))):
+    if (element.text and element.text.strip()) or any(child.tail and child.tail.strip() for child in element):
         raise MajorError(f"line {element.sourceline}: text where elements are expected")
 
 
 def _plain_text(element: etree._Element, attributes: frozenset[str] = frozenset()) -> str:
-    name = etree.QName(element).localname
+    if element.attrib and set(element.attrib) - attributes:
+        raise MajorError(f"line {element.sourceline}: {etree.QName(element).localname} has an unknown attribute")
+    if not len(element):
+        return element.text or ""
     if _children(element):
-        raise MajorError(f"line {element.sourceline}: {name} has elements inside")
-    if set(element.attrib) - attributes:
-        raise MajorError(f"line {element.sourceline}: {name} has an unknown attribute")
+        raise MajorError(f"line {element.sourceline}: {etree.QName(element).localname} has elements inside")
     return "".join([element.text or "", *(comment.tail or "" for comment in element)])
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from lxml import etree
 
 from voyado_async.sandbox import import_xml
 from voyado_async.sandbox.contact_fields import COMPUTED, PREFERENCES, STANDARD, is_valid
@@ -29,7 +29,12 @@ _FOLDERS = {
 _ADVISED_LINES = 20_000
 _SKIP = frozenset({FaultKind.IMPORT_SKIP})
 
+_CHUNK = 200
+"""Rows applied between two looks at the ports: a big file must not look like an outage of the API."""
+
 Items = list[dict[str, str]]
+Rows = list[Callable[[], dict[str, str]]]
+"""One call for each row of a file; it applies the row and tells what became of it."""
 
 
 class Importer:
@@ -53,7 +58,8 @@ class Importer:
         self._log = log
         self._faults = faults
         self._misnamed: set[str] = set()
-        self._appliers: dict[str, Callable[[etree._Element, Origin], Items]] = {
+        self._turn = asyncio.Lock()
+        self._readers: dict[str, Callable[[bytes, Origin], Rows]] = {
             "contacts": self._contacts,
             "redemptions": self._redemptions,
             "transactions": self._transactions,
@@ -69,17 +75,20 @@ class Importer:
         """Names that did not fit are told once more."""
         self._misnamed.clear()
 
-    def run(self) -> list[FileRecord]:
-        """Store what the pipeline holds and import every file; returns a record of each file taken."""
-        self._pipeline.run()
-        if self._faults.standing(FaultKind.IMPORT_STOPPED):
-            return []
-        return [
-            self._take(kind, folder, path)
-            for kind, folder in _FOLDERS.items()
-            for path in sorted((self._root / folder).glob("*.xml"))
-            if self._is_named(kind, folder, path)
-        ]
+    async def run(self) -> list[FileRecord]:
+        """Store what the pipeline holds and import every file that is there; returns a record of each file taken.
+        A second run waits for the first.
+        """
+        async with self._turn:
+            self._pipeline.run()
+            records: list[FileRecord] = []
+            for kind, folder in _FOLDERS.items():
+                for path in sorted((self._root / folder).glob("*.xml")):
+                    if self._faults.standing(FaultKind.IMPORT_STOPPED):
+                        return records
+                    if self._is_named(kind, folder, path):
+                        records.append(await self._take(kind, folder, path))
+            return records
 
     def _is_named(self, kind: str, folder: str, path: Path) -> bool:
         """A file whose name is not of ref 6.2, or not of this folder, stays; the log says so once."""
@@ -94,35 +103,52 @@ class Importer:
             self._log.write("error", where, "the name does not fit; the file is not taken")
         return False
 
-    def _take(self, kind: str, folder: str, path: Path) -> FileRecord:
-        content = path.read_bytes()
+    async def _take(self, kind: str, folder: str, path: Path) -> FileRecord:
+        content = await asyncio.to_thread(path.read_bytes)
         items: Items = []
         if self._faults.take(_SKIP, "IMPORT", path.name):
             outcome = "lost"
             self._log.write("error", path.name, "major error: the file is skipped")
         else:
             try:
-                items = self._appliers[kind](import_xml.parse(content), Origin("file", path.name))
+                rows = await asyncio.to_thread(self._readers[kind], content, Origin("file", path.name))
+                for at, apply in enumerate(rows, 1):
+                    items.append(apply())
+                    if at % _CHUNK == 0:
+                        await asyncio.sleep(0)
                 outcome = "applied"
                 self._log.write("info", path.name, f"{len(items)} rows")
             except MajorError as error:
                 outcome = "skipped"
                 self._log.write("error", path.name, f"major error, the file is skipped: {error}")
-        path.unlink()
+            if len(items) > _ADVISED_LINES:
+                self._log.write("warning", path.name, f"more than {_ADVISED_LINES} rows are advised against")
+        await asyncio.to_thread(path.unlink, missing_ok=True)
         return self._journal.file(folder, path.name, hashlib.sha256(content).hexdigest(), len(content), outcome, items)
 
-    def _transactions(self, root: etree._Element, origin: Origin) -> Items:
-        rows = import_xml.transactions(root)
-        self._advise(sum(len(row["items"]) for row in rows), origin)
-        return [
-            {"kind": "receipt", "id": row["uniqueReceiptId"], "result": self._pipeline.store_receipt(row, origin)}
-            for row in rows
-        ]
+    # The readers run in a thread: they parse and check, and touch nothing.
 
-    def _redemptions(self, root: etree._Element, origin: Origin) -> Items:
-        rows = import_xml.redemptions(root)
-        self._advise(len(rows), origin)
-        return [{"kind": "redeem", "id": row["couponId"], "result": self._redeem(row, origin)} for row in rows]
+    def _transactions(self, content: bytes, origin: Origin) -> Rows:
+        rows = import_xml.transactions(import_xml.parse(content))
+        return [partial(self._receipt, row, origin) for row in rows]
+
+    def _redemptions(self, content: bytes, origin: Origin) -> Rows:
+        rows = import_xml.redemptions(import_xml.parse(content))
+        return [partial(self._redemption, row, origin) for row in rows]
+
+    def _contacts(self, content: bytes, origin: Origin) -> Rows:
+        """A contactId in one contact makes it the key of the whole file (ref 6.4)."""
+        rows, silent = import_xml.contacts(import_xml.parse(content))
+        key = "contactId" if any("contactId" in row.fields for row in rows) else self._settings.contact_key
+        if silent and any(row.fields.keys() & (STANDARD.keys() | set(PREFERENCES)) - {key} for row in rows):
+            raise MajorError("avoidTriggeringExport does not go with standard fields")
+        return [partial(self._contact, row, key, origin) for row in rows]
+
+    def _receipt(self, row: dict[str, Any], origin: Origin) -> dict[str, str]:
+        return {"kind": "receipt", "id": row["uniqueReceiptId"], "result": self._pipeline.store_receipt(row, origin)}
+
+    def _redemption(self, row: dict[str, Any], origin: Origin) -> dict[str, str]:
+        return {"kind": "redeem", "id": row["couponId"], "result": self._redeem(row, origin)}
 
     def _redeem(self, row: dict[str, Any], origin: Origin) -> str:
         assignment = self._state.assignments.get(row["couponId"].lower())
@@ -139,15 +165,6 @@ class Importer:
             return "redeemed"
         self._log.write("warning", str(origin.source), f"redemption of {row['couponId']} ignored: {result}")
         return result
-
-    def _contacts(self, root: etree._Element, origin: Origin) -> Items:
-        """A contactId in one contact makes it the key of the whole file (ref 6.4)."""
-        rows, silent = import_xml.contacts(root)
-        self._advise(len(rows), origin)
-        key = "contactId" if any("contactId" in row.fields for row in rows) else self._settings.contact_key
-        if silent and any(row.fields.keys() & (STANDARD.keys() | set(PREFERENCES)) - {key} for row in rows):
-            raise MajorError("avoidTriggeringExport does not go with standard fields")
-        return [self._contact(row, key, origin) for row in rows]
 
     def _contact(self, row: ContactRow, key: str, origin: Origin) -> dict[str, str]:
         value = row.fields.get(key, "")
@@ -195,9 +212,3 @@ class Importer:
     def _left_out(self, row: ContactRow, value: str, reason: str, origin: Origin) -> dict[str, str]:
         self._log.write("warning", str(origin.source), f"line {row.line}: the contact is skipped, {reason}")
         return {"kind": "contact", "id": value, "result": reason}
-
-    def _advise(self, lines: int, origin: Origin) -> None:
-        if lines > _ADVISED_LINES:
-            self._log.write(
-                "warning", str(origin.source), f"{lines} lines: more than {_ADVISED_LINES} are advised against"
-            )

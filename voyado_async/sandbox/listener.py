@@ -15,8 +15,17 @@ class Port:
     def __init__(self, host: str, port: int) -> None:
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
+        if port:
+            self._refuse_taken(port)
         self._holder = self._bound(port)
         self.number: int = self._holder.getsockname()[1]
+
+    def _refuse_taken(self, port: int) -> None:
+        """SO_REUSEPORT would share a port with another sandbox in silence: OSError instead."""
+        with socket.socket(self._family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((self._host, port))
+            probe.listen()
 
     def _bound(self, port: int) -> socket.socket:
         held = socket.socket(self._family, socket.SOCK_STREAM)

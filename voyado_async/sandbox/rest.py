@@ -39,12 +39,12 @@ class RestServer:
         self._listening: asyncio.Task[asyncio.Server] | None = None
 
     async def start(self, host: str, port: int) -> None:
+        self._port = Port(host, port)
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._serve)
         # The handler ends with its connection, so that "never answered" does not pile up tasks.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        self._port = Port(host, port)
         self.port = self._port.number
         self.open()
 

@@ -7,7 +7,8 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -152,10 +153,12 @@ class Sandbox:
                 path.unlink()
 
 
-async def _every(period: float, act: Callable[[], object]) -> None:
+async def _every(period: float, act: Callable[[], object | Awaitable[object]]) -> None:
     while True:
         await asyncio.sleep(period)
-        act()
+        result = act()
+        if isawaitable(result):
+            await result
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

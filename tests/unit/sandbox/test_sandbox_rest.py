@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from voyado_async.sandbox import Sandbox, SandboxSettings
@@ -394,7 +395,9 @@ async def test_changes_are_listed_by_kind_and_time(engage: Any, sandbox: Sandbox
     query = {"changeType": "Updated", "fromDate": "2020-03-01 08:15:00.000"}
     assert await engage.get(f"{V3}/contacts/changes", **query) == (200, [anna.id])
     assert await engage.get(f"{V3}/contacts/changes", **query, toDate="2020-03-02 08:15:00.000") == (200, [])
-    assert (await engage.get(f"{V3}/contacts/changes", changeType="Moved", fromDate="2020-03-01 08:15:00.000"))[0] == 400
+    assert (await engage.get(f"{V3}/contacts/changes", changeType="Moved", fromDate="2020-03-01 08:15:00.000"))[
+        0
+    ] == 400
     assert (await engage.get(f"{V3}/contacts/changes", changeType="Created", fromDate="yesterday"))[0] == 400
 
 
@@ -430,8 +433,6 @@ async def test_v2_has_its_own_paths_and_methods(engage: Any, sandbox: Sandbox, r
 
 @pytest.mark.parametrize("shape", ["errorCode", "code", "detail", "message", "text"])
 async def test_the_place_of_the_code_in_an_error_body_can_be_chosen(shape: str) -> None:
-    import aiohttp
-
     async with Sandbox(SandboxSettings(error_shape=shape)) as sandbox, aiohttp.ClientSession() as session:
         headers = {"apikey": sandbox.api_key, "User-Agent": "Test/1.0", "Content-Type": "application/json"}
         async with session.get(f"{sandbox.base_url}{V3}/contacts/{NOBODY}", headers=headers) as answer:
@@ -442,8 +443,6 @@ async def test_the_place_of_the_code_in_an_error_body_can_be_chosen(shape: str) 
 
 
 async def test_more_than_the_hard_rate_in_a_second_is_throttled() -> None:
-    import aiohttp
-
     async with Sandbox(SandboxSettings(hard_rate=5)) as sandbox, aiohttp.ClientSession() as session:
         headers = {"apikey": sandbox.api_key, "User-Agent": "Test/1.0", "Content-Type": "application/json"}
         statuses = []
@@ -454,3 +453,36 @@ async def test_more_than_the_hard_rate_in_a_second_is_throttled() -> None:
         assert 429 in statuses[5:]
         assert sandbox.journal.peak() == 8
         assert sum(sandbox.journal.per_second().values()) == 8
+
+
+async def test_v3_ignores_the_options_of_a_creation_when_they_are_headers(engage: Any, sandbox: Sandbox) -> None:
+    headers = {**engage.headers, "source": "POS", "createAsUnapproved": "true"}
+    url = f"{sandbox.base_url}{V3}/contacts"
+    async with engage.session.post(url, json={"externalId": "K1"}, headers=headers) as answer:
+        assert answer.status == 201
+    (contact,) = sandbox.state.contacts.values()
+    assert (contact.source, contact.approved) == (None, True)
+
+
+async def test_the_shape_of_a_contact_and_the_custom_key_are_the_tenants() -> None:
+    settings = SandboxSettings(contact_shape="flat", custom_key=None)
+    async with Sandbox(settings) as sandbox, aiohttp.ClientSession() as session:
+        headers = {"apikey": sandbox.api_key, "User-Agent": "Test/1.0", "Content-Type": "application/json"}
+        contact = sandbox.state.add_contact(email="a@example.com", city="Lund")
+        async with session.get(f"{sandbox.base_url}{V3}/contacts/{contact.id}", headers=headers) as answer:
+            body = await answer.json()
+        assert (body["city"], body["contactType"]) == ("Lund", "Member")
+        async with session.get(f"{sandbox.base_url}{V3}/contacts/id?customKey=K", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["errorCode"]) == (500, "InvalidSystemConfiguration")
+
+
+async def test_every_stamp_comes_from_the_clock_that_was_given() -> None:
+    moment = datetime(2031, 5, 1, 12, tzinfo=UTC)
+    async with Sandbox(SandboxSettings(now=lambda: moment)) as sandbox, aiohttp.ClientSession() as session:
+        headers = {"apikey": sandbox.api_key, "User-Agent": "Test/1.0", "Content-Type": "application/json"}
+        offer = sandbox.state.add_assignment(sandbox.state.add_contact(email="a@example.com").id)
+        url = f"{sandbox.base_url}{V3}/promotion-assignments/{offer.id}/redeem"
+        async with session.post(url, json={"redemptionChannel": "POS"}, headers=headers) as answer:
+            assert answer.status == 200
+        assert offer.redeemed_on == moment
+        assert sandbox.journal.arrivals[0].at == moment
