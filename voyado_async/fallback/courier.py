@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from voyado_async.fallback import plans
 from voyado_async.fallback.batch import Batch, PlannedFile
 from voyado_async.fallback.plans import FileState, UploadStep
 from voyado_async.fallback.spool import Refused, Spool
+from voyado_async.kinds import registry
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
 from voyado_async.settings import Settings
@@ -140,7 +142,7 @@ class Courier:
         self._next_cleaning = 0
 
     @classmethod
-    def of(cls, store: Outbox, file_form: Callable[[Message], FileForm | NoFileForm], settings: Settings) -> Courier:
+    def of(cls, store: Outbox, settings: Settings) -> Courier:
         """The courier that the settings ask for; asyncssh is imported when the first session is opened."""
 
         def connect() -> AbstractAsyncContextManager[Remote]:
@@ -148,6 +150,7 @@ class Courier:
 
             return sftp.connect(settings)
 
+        file_form = partial(registry.file_form, default_type=settings.contact_type, contact_key=settings.contact_key)
         return cls(store, Spool(settings.spool_path), file_form, settings, connect if settings.sftp_host else None)
 
     async def step(self, now: int, *, api_healthy: bool) -> CourierReport:
@@ -250,7 +253,7 @@ class Courier:
         for planned in batch.rest():
             await self._write(planned, now, notes)
         self._left_over, _ = await self._store.exhausted_lines()
-        return (now if self._gathered is None else self._gathered) + plans.milliseconds(interval)
+        return now if self._gathered is None else now + plans.milliseconds(interval)
 
     async def _write(self, planned: PlannedFile, now: int, notes: _Notes) -> None:
         """One file: complete on disk, then known to the database."""
@@ -286,8 +289,6 @@ class Courier:
                 await self._withdraw(file, now, notes)
 
     async def _reject(self, refused: tuple[Refused, ...] | list[Refused], now: int, notes: _Notes) -> None:
-        if not refused:
-            return
         settlements = []
         for entry in refused:
             reason = f"{entry.path}: {entry.reason}" if entry.path else entry.reason
@@ -295,8 +296,8 @@ class Courier:
             settlements.append(
                 Settlement(entry.entry_id, State.EXHAUSTED, State.REJECTED, attempt=attempt, reason=reason)
             )
-        await self._store.settle(settlements)
-        notes.refused.extend(refused)
+        moved = await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
+        notes.refused.extend(entry for entry, did in zip(refused, moved, strict=True) if did)
 
     # to the server and beyond -----------------------------------------------------------------------------------------
 
@@ -387,7 +388,6 @@ class Courier:
                     return
         await self._store.update_file(file.id, state=FileState.UPLOADED, now=now, entries_to=State.UPLOADED, seen=True)
         notes.uploaded.append(file.name)
-        self._next_look = max(self._next_look, now + self._look_interval())
 
     async def _begin(self, file: FileRecord, now: int) -> bool:
         """Commit that from here on Engage may have it. False where somebody withdrew the file meanwhile."""
