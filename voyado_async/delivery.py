@@ -140,7 +140,7 @@ class NotAllowed(msgspec.Struct, frozen=True, tag="not_allowed"):
 
 
 class SameContact(msgspec.Struct, frozen=True, tag="same_contact"):
-    """A look-up tells which contact the entry is addressed to: its lane joins the lane of that id, then it is its turn."""
+    """A look-up tells which contact the entry is addressed to: its lane joins that contact's, then it is its turn."""
 
     contact_id: str
     status: int | None = None

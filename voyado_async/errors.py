@@ -8,7 +8,7 @@
       KeyConflict               fix the call: the key was used before with other content; nothing was stored
       EntryNotFound             fix the call: there is no such entry
       TransitionRefused         the entry is not in a state that allows this
-      OutboxUnavailable         wait: the disk is full or read-only, or another process holds the turn; nothing was stored
+      OutboxUnavailable         wait: disk full or read-only, or another process holds the turn; nothing was stored
       ClientClosed              fix the call: the client is closed, or the process was forked after it was opened
       EngageError               a direct call (a read) failed
         EngageUnavailable       wait: no answer, and nothing is known from before

@@ -171,6 +171,10 @@ class Outbox(Protocol):
         """The heads of up to `limit` lanes that are due, redeems first, then by due time. Writes nothing."""
         ...
 
+    async def cancel(self, entry_id: int, reason: str) -> bool:
+        """Drop an entry that is pending. False where it is anything else."""
+        ...
+
     async def next_due(self, now: int) -> int | None:
         """When the next lane is due (ms), or None where nothing waits."""
         ...
@@ -179,19 +183,19 @@ class Outbox(Protocol):
         """Commit that its request goes out now. False where it is no longer pending."""
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Move each, conditionally, and put its lane right. Says for each whether it moved."""
+    async def settle(self, settlement: Settlement) -> bool:
+        """Move it, conditionally, and put its lane right. Says whether it moved. Calls at one time share a commit."""
         ...
 
-    async def exhaust_lane(self, lane: int, at: int) -> int:
-        """A head was exhausted while the breaker is open: its lane's waiting entries go with it. In chunks."""
+    async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
+        """Heads were exhausted while the breaker is open: their lanes' waiting entries go with them. In chunks."""
         ...
 
     async def take_over(self, now: int, rest_until: int) -> int:
         """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. Says how many."""
         ...
 
-    async def join_lanes(self, lane: int, contact_id: str) -> bool:
+    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
         """Make the lane one with the lane of that contact. False while the other one has a request under way."""
         ...
 

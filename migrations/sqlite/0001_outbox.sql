@@ -1,0 +1,127 @@
+-- The outbox.
+--
+-- entry    one row per write, small; the content stands beside it in `body`, so that moving an entry never copies it
+-- lane     one row per contact: which entry of it is next and when. A claim reads lanes, never the backlog
+-- key      what was written under a key, as hashes; outlives the entry
+-- attempt  the record of an entry, one line per attempt, never with text that Engage sent
+-- file     the fallback files and their history
+-- contact  which id an address of a contact stands for
+-- meta     facts of this outbox; counter: its books
+--
+-- Instants are milliseconds since 1970, UTC. Ids of entries grow in the order of writing and are never used again.
+
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counter (
+    name TEXT PRIMARY KEY CHECK (name IN ('enqueued', 'purged', 'forgotten')),
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO counter (name, value) VALUES ('enqueued', 0), ('purged', 0), ('forgotten', 0);
+
+CREATE TABLE lane (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    -- the entry whose turn is next; NULL: nothing of this lane may be sent now
+    head INTEGER,
+    due INTEGER,
+    -- 0: the head is a redeem and goes before the others
+    rank INTEGER NOT NULL DEFAULT 1,
+    -- what entries on the second road hold back: 0 nothing, 1 later updates and type changes, 2 everything later
+    hold INTEGER NOT NULL DEFAULT 0,
+    -- nothing of this lane goes out before: Engage may still be working on an earlier request
+    rest_until INTEGER NOT NULL DEFAULT 0,
+    -- the lane that this one became part of
+    joined INTEGER REFERENCES lane (id)
+) STRICT;
+
+CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
+
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY,
+    lane INTEGER NOT NULL REFERENCES lane (id),
+    kind TEXT NOT NULL CHECK (kind IN ('redeem', 'contact_create', 'contact_update', 'contact_type', 'receipt')),
+    state TEXT NOT NULL CHECK (state IN (
+        'pending', 'sending', 'delivered', 'rejected', 'exhausted', 'spooled', 'uploaded', 'imported', 'discarded'
+    )),
+    key TEXT,
+    created INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    -- turns of the retry schedule that are used up
+    slots INTEGER NOT NULL DEFAULT 0,
+    -- requests that may have changed something at Engage
+    requests INTEGER NOT NULL DEFAULT 0,
+    -- an earlier request may have taken effect
+    unknown INTEGER NOT NULL DEFAULT 0,
+    -- exhausted while the breaker was open
+    outage INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    file INTEGER REFERENCES file (id),
+    -- the rejected or discarded entry whose key it took over
+    replaces INTEGER,
+    warnings TEXT,
+    -- the contact writes whose order among themselves matters even on the second road
+    profile INTEGER GENERATED ALWAYS AS (kind IN ('contact_update', 'contact_type')) VIRTUAL
+) STRICT;
+
+CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
+CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
+CREATE INDEX entry_away ON entry (lane, kind, id) WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported');
+CREATE INDEX entry_exhausted ON entry (id) WHERE state = 'exhausted';
+CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
+CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
+
+CREATE TABLE body (
+    entry INTEGER PRIMARY KEY,
+    content BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE key (
+    hash TEXT PRIMARY KEY,
+    content TEXT NOT NULL,
+    entry INTEGER NOT NULL,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attempt (
+    entry INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    status INTEGER,
+    code TEXT,
+    duration_ms INTEGER,
+    known INTEGER NOT NULL,
+    PRIMARY KEY (entry, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE file (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    family TEXT NOT NULL CHECK (family IN ('contacts', 'redemptions', 'transactions')),
+    contact_type TEXT NOT NULL,
+    match_key_type TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('spooled', 'uploading', 'uploaded', 'imported', 'withdrawn', 'lost')),
+    entries INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    uploaded INTEGER,
+    seen INTEGER,
+    imported INTEGER,
+    carried INTEGER NOT NULL DEFAULT 0,
+    problem TEXT
+) STRICT;
+
+CREATE INDEX file_open ON file (state, id) WHERE state IN ('spooled', 'uploading', 'uploaded');
+
+CREATE TABLE contact (
+    address TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    learned INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

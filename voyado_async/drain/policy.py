@@ -1,0 +1,126 @@
+"""From the outcome of an attempt to the next state of its entry. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from voyado_async.delivery import Delivered, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Attempt, Settlement
+
+REST = 10_000
+"""A lane rests so long (ms) after an attempt whose outcome is unknown: Engage may still be working on it (DESIGN 3)."""
+
+LONGEST_RETRY_AFTER = 3_600_000
+"""Engage's word counts up to an hour (ms)."""
+
+JITTER = 0.1
+"""A delay is lengthened by up to a tenth, never shortened (ref 2.1: as late as the situation allows)."""
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """When to try again (ref 2.1). `delays` in ms; the last one repeats. `attempts` turns in all."""
+
+    delays: tuple[int, ...]
+    attempts: int
+
+    def delay(self, slots: int, spread: float) -> int:
+        """The delay after so many used turns (1 or more); `spread` is between 0 and 1."""
+        base = self.delays[min(slots, len(self.delays)) - 1]
+        return base + int(base * JITTER * spread)
+
+    def used_up(self, slots: int) -> bool:
+        return slots >= self.attempts
+
+
+def settle(
+    message: Message,
+    outcome: Outcome,
+    *,
+    source: State,
+    what: str,
+    now: int,
+    schedule: Schedule,
+    outage: bool,
+    spread: Callable[[], float],
+) -> Settlement:
+    """The move of an entry after an attempt that came to `outcome`. `outage`: the breaker is open."""
+
+    def move(target: State, attempt: Attempt, **changes: object) -> Settlement:
+        settlement = Settlement(
+            id=message.id, source=source, target=target, attempt=attempt, slots=message.slots, unknown=message.unknown
+        )
+        return msgspec.structs.replace(settlement, **changes)
+
+    def line(result: str, code: str | None = None, *, known: bool = True) -> Attempt:
+        return Attempt(
+            at=now, what=what, outcome=result, status=outcome.status, code=code, known=known,
+            duration_ms=outcome.duration_ms,
+        )  # fmt: skip
+
+    match outcome:
+        case Delivered():
+            return move(State.DELIVERED, line("delivered", outcome.how), contact_id=outcome.contact_id)
+        case Rejected():
+            code = f"{outcome.code} (may have happened)" if outcome.may_have_happened else outcome.code
+            return move(State.REJECTED, line("rejected", outcome.code), reason=code)
+        case SlowDown():
+            due = now + max(_retry_after(outcome.retry_after), schedule.delays[0])
+            waiting = source if source is State.IMPORTED else State.PENDING
+            return move(waiting, line("slow_down", "TooManyRequests"), due=due, reason="TooManyRequests")
+        case NotAllowed():
+            waiting = source if source is State.IMPORTED else State.PENDING
+            return move(waiting, line("not_allowed", "NotAllowed"), due=now, reason=f"NotAllowed {outcome.status}")
+        case RetryAt():
+            return _retry(message, outcome, source, now, schedule, outage, spread(), move, line)
+
+
+def _retry(
+    message: Message,
+    outcome: RetryAt,
+    source: State,
+    now: int,
+    schedule: Schedule,
+    outage: bool,
+    spread: float,
+    move: Callable[..., Settlement],
+    line: Callable[..., Attempt],
+) -> Settlement:
+    slots = message.slots + outcome.counts
+    unknown = message.unknown or outcome.unknown
+    rest = now + REST if outcome.unknown else 0
+    # Only what has not left by file can be exhausted: a confirmation is tried for as long as it takes.
+    exhausted = source is not State.IMPORTED and outcome.counts and schedule.used_up(slots)
+    if exhausted:
+        target, result, due = State.EXHAUSTED, "exhausted", now
+    else:
+        delay = schedule.delay(slots, spread) if outcome.counts else schedule.delays[0]
+        target, result = (source if source is State.IMPORTED else State.PENDING), "retry"
+        due = max(now + max(delay, _retry_after(outcome.retry_after)), rest)
+    return move(
+        target, line(result, outcome.code, known=not outcome.unknown), due=due, slots=slots, unknown=unknown,
+        reason=outcome.code, rest_until=rest, outage=outage and exhausted,
+    )  # fmt: skip
+
+
+def skip(message: Message, *, now: int, schedule: Schedule, spread: Callable[[], float]) -> Settlement:
+    """An entry whose turn comes while the breaker is open uses it up without a request."""
+    slots = message.slots + 1
+    exhausted = schedule.used_up(slots)
+    return Settlement(
+        id=message.id,
+        source=State.PENDING,
+        target=State.EXHAUSTED if exhausted else State.PENDING,
+        attempt=Attempt(at=now, what="skipped", outcome="exhausted" if exhausted else "retry", code="BreakerOpen"),
+        due=now if exhausted else now + schedule.delay(slots, spread()),
+        slots=slots,
+        unknown=message.unknown,
+        reason="BreakerOpen",
+        outage=exhausted,
+    )
+
+
+def _retry_after(seconds: float | None) -> int:
+    return min(int((seconds or 0.0) * 1000), LONGEST_RETRY_AFTER)

@@ -1,0 +1,134 @@
+"""What happens to fallback files and their entries inside one transaction of the SQLite store.
+
+Large files move their entries in chunks, so a crash can fall between two of them. The order of the steps sees to it
+that a second call completes what the first began, and that no file is uploaded whose entries do not all stand in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from voyado_async.delivery import FileFamily
+from voyado_async.errors import TransitionRefused
+from voyado_async.outbox import moves
+from voyado_async.outbox.moves import SQL, as_json
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Attempt, FileRecord
+
+FILE_MOVES: dict[str, frozenset[str]] = {
+    "spooled": frozenset({"spooled", "uploading", "uploaded", "withdrawn", "lost"}),
+    "uploading": frozenset({"uploading", "uploaded"}),
+    "uploaded": frozenset({"uploaded", "imported"}),
+    "imported": frozenset({"imported"}),
+    "withdrawn": frozenset(),
+    "lost": frozenset(),
+}
+"""From where a file may go where. An upload that has begun is never taken back (DESIGN 3, "Fallback")."""
+
+
+class FileChange(NamedTuple):
+    """What `update_file` was asked for."""
+
+    id: int
+    state: str
+    now: int
+    entries_to: State | None
+    problem: str | None
+    seen: bool
+    carried: bool
+    outage_only: bool
+
+
+def next_name(connection: sqlite3.Connection, now: int, family: FileFamily) -> str:
+    """A name (ref 6.2) that was never given before and never will be."""
+    number = connection.execute(SQL["file_number"]).fetchall()[0][0]
+    stamp = connection.execute(SQL["file_stamp"], {"now": now}).fetchall()[0][0]
+    sender = connection.execute(SQL["fact"], {"name": "sender"}).fetchone()[0]
+    return f"{datetime.fromtimestamp(stamp / 1000, UTC):%Y%m%d%H%M%S}_{sender}{number:07d}_{family}.xml"
+
+
+def add(connection: sqlite3.Connection, record: FileRecord) -> int:
+    """The row of a new file, marked incomplete. Returns its id."""
+    columns = ("name", "family", "contact_type", "match_key_type", "entries", "lines", "size", "created")
+    values = {column: getattr(record, column) for column in columns}
+    return int(connection.execute(SQL["add_file"], values).fetchall()[0][0])
+
+
+def spool(connection: sqlite3.Connection, file_id: int, record: FileRecord, ids: Sequence[int], now: int) -> list[int]:
+    """Some of its entries stand in it now. Returns those that moved."""
+    rows = connection.execute(SQL["spool_entries"], {"file": file_id, "ids": as_json(ids), "now": now}).fetchall()
+    line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
+    moves.record(connection, [(entry, line) for entry, _ in rows])
+    moves.refresh(connection, {lane for _, lane in rows})
+    return [entry for entry, _ in rows]
+
+
+def complete(connection: sqlite3.Connection, file_id: int) -> None:
+    """Every entry of the file stands in it."""
+    connection.execute(SQL["mark_complete"], {"id": file_id})
+
+
+def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tuple[list[int], bool]:
+    """One step of `update_file`: the entries that reached their place, and whether all is done."""
+    row = connection.execute(SQL["file_state"], {"id": change.id}).fetchone()
+    if row is None or change.state not in FILE_MOVES[row[0]]:
+        raise TransitionRefused(f"file {change.id} is {row[0] if row else 'unknown'} and cannot become {change.state}")
+    name = row[1]
+    if change.entries_to is None:
+        _write(connection, change)
+        return [], True
+    if change.state in ("uploading", "uploaded"):
+        _write(connection, change)
+        moved = _move(connection, change, name, State.SPOOLED, State.UPLOADED, limit)
+        return moved, len(moved) < limit
+    if change.state == "imported":
+        moved = _move(connection, change, name, State.UPLOADED, State.IMPORTED, limit)
+        left = len(moved) == limit
+        if change.entries_to is State.DELIVERED:
+            moved = _move(connection, change, name, State.IMPORTED, State.DELIVERED, limit)
+            left = left or len(moved) == limit
+        if not left:
+            _write(connection, change)
+        return moved, not left
+    return _take_back(connection, change, name, limit)
+
+
+def _take_back(connection: sqlite3.Connection, change: FileChange, name: str, limit: int) -> tuple[list[int], bool]:
+    """Withdrawn or lost: marked first, so that nobody uploads a file some of whose entries are elsewhere."""
+    assert change.entries_to is not None
+    if change.outage_only and connection.execute(SQL["file_of_outage"], {"file": change.id}).fetchone() is None:
+        # Nothing left of the outage in a file that a crash left half taken back: what remains is exhausted again.
+        incomplete = connection.execute(SQL["file_incomplete"], {"id": change.id}).fetchone() is not None
+        if not incomplete:
+            return [], True
+    connection.execute(SQL["mark_incomplete"], {"id": change.id})
+    moved = _move(connection, change, name, State.SPOOLED, change.entries_to, limit)
+    if len(moved) == limit:
+        return moved, False
+    _write(connection, change)
+    return moved, True
+
+
+def _move(
+    connection: sqlite3.Connection, change: FileChange, name: str, source: State, target: State, limit: int
+) -> list[int]:
+    values = {
+        "file": change.id, "source": source, "target": target, "limit": limit, "now": change.now,
+        "outage_only": change.outage_only,
+    }  # fmt: skip
+    rows = connection.execute(SQL["move_file_entries"], values).fetchall()
+    line = Attempt(at=change.now, what="file", outcome=target, code=name)
+    moves.record(connection, [(entry, line) for entry, _ in rows])
+    moves.refresh(connection, {lane for _, lane in rows})
+    return [entry for entry, _ in rows]
+
+
+def _write(connection: sqlite3.Connection, change: FileChange) -> None:
+    values = {
+        "id": change.id, "state": change.state, "now": change.now, "problem": change.problem, "seen": change.seen,
+        "carried": change.carried,
+    }  # fmt: skip
+    connection.execute(SQL["update_file"], values)

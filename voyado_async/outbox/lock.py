@@ -1,0 +1,174 @@
+"""Locks of the kernel beside the database: the writers' turn, and the right to drain.
+
+Both are `flock`: the kernel gives them up when the process dies, however it dies, and no clock is involved. A lock
+belongs to the open file, so a forked child would keep it alive; the descriptors are closed in the child.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import weakref
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from voyado_async.errors import OutboxUnavailable
+
+TURN_WAIT = 5.0
+"""Seconds that a writer waits for its turn before it is told that the outbox is unavailable (DESIGN 3)."""
+
+_open: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+class LockFile:
+    """A file that exists to be locked. Created 0600; never removed, since removing it would split its holders."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _open.add(self)
+
+    @property
+    def descriptor(self) -> int:
+        if self._descriptor is None:
+            raise OutboxUnavailable(f"{self.path} is closed; nothing was written")
+        return self._descriptor
+
+    def take(self) -> bool:
+        """Take the lock without waiting."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def wait(self) -> None:
+        """Take the lock, however long it takes. The kernel hands it over the moment that it is free."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the lock up and close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _close_in_child() -> None:
+    # A plain close leaves the parent's lock in place and takes only the child's share of it away.
+    for lock in list(_open):
+        with suppress(OSError):
+            lock.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class Turn:
+    """The writers' turn: processes queue here before BEGIN IMMEDIATE, because SQLite's own waiting starves
+    (PERFORMANCE: of two saturating writers one got nothing for 1.5 s). Used from the writer's thread only."""
+
+    def __init__(self, path: str) -> None:
+        self._file = LockFile(path)
+        self._requests: SimpleQueue[threading.Event] = SimpleQueue()
+        self._waiter: threading.Thread | None = None
+        self._guard = threading.Lock()
+        self._abandoned: set[threading.Event] = set()
+        self.contended = 0
+        """How often another process had the turn when this one wanted it."""
+
+    def __enter__(self) -> Turn:
+        if not self._file.take():
+            self.contended += 1
+            self._wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.release()
+
+    def _wait(self) -> None:
+        """Wait in the kernel's queue, which is fair, but not for ever. flock itself knows no time-out, so a second
+        thread waits; a turn that comes after its time-out is given straight back."""
+        if self._waiter is None:
+            self._waiter = threading.Thread(target=self._serve, name="voyado-turn", daemon=True)
+            self._waiter.start()
+        granted = threading.Event()
+        self._requests.put(granted)
+        if granted.wait(TURN_WAIT):
+            return
+        with self._guard:
+            if granted.is_set():
+                return
+            self._abandoned.add(granted)
+        raise OutboxUnavailable(
+            f"another process has held the turn at {self._file.path} for {TURN_WAIT:.0f} s; nothing was written"
+        )
+
+    def _serve(self) -> None:
+        while True:
+            granted = self._requests.get()
+            with self._guard:
+                if granted in self._abandoned:
+                    self._abandoned.discard(granted)
+                    continue
+            try:
+                self._file.wait()
+            except (OSError, OutboxUnavailable):
+                return
+            with self._guard:
+                if granted in self._abandoned:
+                    self._abandoned.discard(granted)
+                    self._file.release()
+                else:
+                    granted.set()
+
+    def close(self) -> None:
+        """Close the file; a waiter that is still in the kernel's queue is a daemon and ends with the process."""
+        with suppress(Empty):
+            while True:
+                self._requests.get_nowait()
+        self._file.close()
+
+
+class DrainRight:
+    """The right to drain: one holder among all processes. Taken without blocking and tried again by who stands by."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: LockFile | None = None
+
+    def take(self) -> bool:
+        """Whether this process may drain now."""
+        if self._file is None:
+            file = LockFile(self._path)
+            if not file.take():
+                file.close()
+                return False
+            self._file = file
+        return True
+
+    def give_up(self) -> None:
+        """Let another one drain."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def is_drained(path: str) -> bool:
+    """Whether somebody holds the right to drain at this moment."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who only look never disturb each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,254 @@
+"""What happens inside one transaction of the SQLite store: plain functions of a connection.
+
+They run on the writer's thread, between BEGIN IMMEDIATE and COMMIT, and know nothing of asyncio. Each works on a whole
+batch with a handful of statements: every statement gives the interpreter's lock away and may wait 5 ms to get it back
+(PERFORMANCE 2e).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from voyado_async.delivery import Draft, Kind, Message
+from voyado_async.errors import KeyConflict
+from voyado_async.outbox.queries import load
+from voyado_async.outbox.states import State, may_move
+from voyado_async.outbox.store import Attempt, Settlement, Stored
+
+SQL = load("sqlite")
+
+_CHUNKS = (64, 16, 4, 1)
+_INSERTS = {
+    name: {size: SQL.with_rows(name, size) for size in _CHUNKS}
+    for name in ("add_keys", "add_lanes", "add_entries", "add_bodies")
+}
+_encode = msgspec.json.Encoder().encode
+
+CONTACT = "contact:"
+"""Lanes of contacts whose id is known begin with it."""
+
+
+def as_json(value: object) -> str:
+    """A set of values as one argument."""
+    return _encode(value).decode()
+
+
+def key_hash(kind: Kind, key: str) -> str:
+    """What the key table keeps of a key: unique per kind, and it tells nothing of a person."""
+    return hashlib.blake2b(f"{kind}\0{key}".encode(), digest_size=16).hexdigest()
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A draft with everything that can be made before the writer's thread takes over."""
+
+    draft: Draft
+    hash: str | None
+    content: str | None
+    warnings: str | None
+    created: int
+
+    @classmethod
+    def of(cls, draft: Draft, now: int) -> Prepared:
+        return cls(
+            draft,
+            None if draft.key is None else key_hash(draft.kind, draft.key),
+            None if draft.key is None else hashlib.blake2b(draft.body, digest_size=16).hexdigest(),
+            as_json(draft.warnings) if draft.warnings else None,
+            now,
+        )
+
+
+def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows with few, large statements."""
+    done = 0
+    for size in _CHUNKS:
+        sql = _INSERTS[name][size]
+        while len(rows) - done >= size:
+            connection.execute(sql, [value for row in rows[done : done + size] for value in row])
+            done += size
+
+
+def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]) -> list[list[Stored] | KeyConflict]:
+    """Store each group wholly or not at all, in the order given."""
+    holders = _holders(connection, groups)
+    first = int(connection.execute(SQL["last_id"]).fetchone()[0]) + 1
+    new: list[tuple[int, Prepared, int | None]] = []
+    results: list[list[Stored] | KeyConflict] = []
+    for group in groups:
+        stored: list[Stored] = []
+        added: list[tuple[int, Prepared, int | None]] = []
+        own: dict[str, tuple[str, int, State | None]] = {}
+        conflict: KeyConflict | None = None
+        for prepared in group:
+            replaces: int | None = None
+            if prepared.hash is not None and prepared.content is not None:
+                holder = own.get(prepared.hash) or holders.get(prepared.hash)
+                if holder is not None:
+                    content, holder_id, state = holder
+                    if state in (State.REJECTED, State.DISCARDED):
+                        replaces = holder_id
+                    elif content == prepared.content:
+                        # A holder that was purged was final; only a delivered one keeps its key.
+                        known = state or State.DELIVERED
+                        stored.append(Stored(holder_id, known, known))
+                        continue
+                    else:
+                        conflict = KeyConflict(prepared.draft.kind, holder_id)
+                        break
+            entry_id = first + len(new) + len(added)
+            if prepared.hash is not None and prepared.content is not None:
+                own[prepared.hash] = (prepared.content, entry_id, State.PENDING)
+            added.append((entry_id, prepared, replaces))
+            stored.append(Stored(entry_id, State.PENDING, None))
+        if conflict is not None:
+            results.append(conflict)
+            continue
+        holders.update(own)
+        new += added
+        results.append(stored)
+    if new:
+        _add(connection, new)
+    return results
+
+
+def _holders(
+    connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
+) -> dict[str, tuple[str, int, State | None]]:
+    """Who holds the keys of these drafts: hash -> (content, entry, state)."""
+    hashes = [prepared.hash for group in groups for prepared in group if prepared.hash is not None]
+    if not hashes:
+        return {}
+    rows = connection.execute(SQL["known_keys"], {"hashes": as_json(hashes)}).fetchall()
+    return {row[0]: (row[1], row[2], State(row[3]) if row[3] else None) for row in rows}
+
+
+def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int | None]]) -> None:
+    keyed = [(p.hash, p.content, entry_id, p.created) for entry_id, p, _ in new if p.hash is not None]
+    if keyed:
+        _insert(connection, "add_keys", keyed)
+    _insert(connection, "add_lanes", [(lane,) for lane in dict.fromkeys(p.draft.lane for _, p, _ in new)])
+    _insert(
+        connection,
+        "add_entries",
+        [
+            (i, p.draft.lane, p.draft.kind, p.draft.key, p.created, p.created, p.created, p.warnings, replaces)
+            for i, p, replaces in new
+        ],
+    )
+    _insert(connection, "add_bodies", [(entry_id, p.draft.body) for entry_id, p, _ in new])
+    span = {"first": new[0][0], "last": new[-1][0]}
+    connection.execute(SQL["head_new"], span)
+    held = [row[0] for row in connection.execute(SQL["held_lanes"], span).fetchall()]
+    if held:
+        refresh(connection, held)
+    connection.execute(SQL["count_enqueued"], {"last": span["last"]})
+
+
+def refresh(connection: sqlite3.Connection, lanes: Iterable[int]) -> None:
+    """Put lanes right after a move."""
+    connection.execute(SQL["refresh_lanes"], {"lanes": as_json(list(lanes))})
+
+
+def record(connection: sqlite3.Connection, lines: Sequence[tuple[int, Attempt]]) -> None:
+    """Write lines into the records of entries, at most one per entry."""
+    if lines:
+        rows = [(entry, a.at, a.what, a.outcome, a.status, a.code, a.duration_ms, int(a.known)) for entry, a in lines]
+        connection.execute(SQL["record"], {"lines": as_json(rows)})
+
+
+def mark_sending(connection: sqlite3.Connection, ids: Sequence[int], now: int) -> set[int]:
+    """Those of the entries whose request goes out now."""
+    rows = connection.execute(SQL["mark_sending"], {"ids": as_json(ids), "now": now}).fetchall()
+    return {row[0] for row in rows}
+
+
+def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> set[int]:
+    """Move entries (at most one move each) and put their lanes right. Returns the ids that moved."""
+    for move in settlements:
+        assert move.source == move.target or may_move(move.source, move.target), (move.source, move.target)
+    rows = [(s.id, s.source, s.target, s.due, s.slots, int(s.unknown), s.reason, int(s.outage)) for s in settlements]
+    moved = dict(connection.execute(SQL["settle"], {"moves": as_json(rows), "now": now}).fetchall())
+    record(connection, [(s.id, s.attempt) for s in settlements if s.attempt is not None and s.id in moved])
+    for s in settlements:
+        if s.rest_until and s.id in moved:
+            connection.execute(SQL["rest_lane"], {"lane": moved[s.id], "until": s.rest_until})
+    if moved:
+        refresh(connection, set(moved.values()))
+    return set(moved)
+
+
+def take_over(connection: sqlite3.Connection, now: int, rest_until: int) -> int:
+    """What was being sent when its process died: unknown, tried again after the lane's rest."""
+    rows = connection.execute(SQL["take_over"], {"now": now}).fetchall()
+    line = Attempt(at=now, what="takeover", outcome="retry", code="Interrupted", known=False)
+    record(connection, [(entry, line) for entry, _ in rows])
+    lanes = {lane for _, lane in rows}
+    for lane in lanes:
+        connection.execute(SQL["rest_lane"], {"lane": lane, "until": rest_until})
+    if lanes:
+        refresh(connection, lanes)
+    return len(rows)
+
+
+def exhaust_lanes(connection: sqlite3.Connection, lanes: Sequence[int], now: int, limit: int) -> int:
+    """Some of the waiting entries of these lanes go with their exhausted heads."""
+    values = {"lanes": as_json(lanes), "now": now, "limit": limit}
+    rows = connection.execute(SQL["exhaust_lanes"], values).fetchall()
+    line = Attempt(at=now, what="skipped", outcome="exhausted", code="BreakerOpen")
+    record(connection, [(entry, line) for entry, _ in rows])
+    if rows:
+        refresh(connection, {lane for _, lane in rows})
+    return len(rows)
+
+
+def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
+    """Some of the entries that an outage exhausted get a fresh schedule."""
+    rows = connection.execute(SQL["bring_back"], {"now": now, "limit": limit}).fetchall()
+    line = Attempt(at=now, what="skipped", outcome="retry", code="ApiIsBack")
+    record(connection, [(row[0], line) for row in rows])
+    if rows:
+        refresh(connection, {row[1] for row in rows})
+    return len(rows)
+
+
+def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, address: str, now: int) -> bool:
+    """Two lanes turn out to be one contact's."""
+    key = CONTACT + contact_id
+    connection.execute(SQL["remember_contact"], {"address": address, "id": contact_id, "now": now})
+    _insert(connection, "add_lanes", [(key,)])
+    target = int(connection.execute(SQL["lane_of_key"], {"key": key}).fetchone()[0])
+    if target == lane:
+        return True
+    for side in (lane, target):
+        if connection.execute(SQL["sending_in_lane"], {"lane": side}).fetchone() is not None:
+            return False
+    sides = {"lane": lane, "target": target}
+    connection.execute(SQL["inherit_rest"], sides)
+    connection.execute(SQL["join_entries"], sides)
+    connection.execute(SQL["join_lane"], sides)
+    refresh(connection, [target])
+    return True
+
+
+def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int) -> bool:
+    """Drop a waiting entry."""
+    rows = connection.execute(SQL["cancel"], {"id": entry_id, "reason": reason, "now": now}).fetchall()
+    record(connection, [(row[0], Attempt(at=now, what="operator", outcome="discarded", code=reason)) for row in rows])
+    refresh(connection, [row[1] for row in rows])
+    return bool(rows)
+
+
+def messages(rows: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
+    """Rows of the claiming queries as messages."""
+    for entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried in rows:
+        contact_id = lane_key.removeprefix(CONTACT) if lane_key.startswith(CONTACT) else known_as
+        yield Message(
+            id=entry, kind=Kind(kind), body=content, lane=lane, lane_key=lane_key, created=created, slots=slots,
+            requests=requests, unknown=bool(unknown), contact_id=contact_id,
+            carried=tuple(msgspec.json.decode(carried)) if carried else (),
+        )  # fmt: skip

@@ -1,0 +1,433 @@
+"""The outbox in one SQLite file: what the stages ask, turned into transactions and reads.
+
+Writes go through the group commit of `writer.py` and are spelled out in `moves.py`; reads have a read-only connection
+of their own. Beside the database lie `-turn` (the writers' turn), `-drain` (the right to drain) and `-wake`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from voyado_async.clock import Clock
+from voyado_async.delivery import Draft, FileFamily, Kind, Message
+from voyado_async.errors import ConfigurationError, EntryNotFound, OutboxDamaged, OutboxMismatch, OutboxUnavailable
+from voyado_async.outbox import file_moves, moves
+from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.migrate import migrate, newest, schema_version
+from voyado_async.outbox.moves import CONTACT, SQL, Prepared, as_json, key_hash
+from voyado_async.outbox.states import SETTLED, State
+from voyado_async.outbox.store import (
+    Attempt,
+    BreakerRecord,
+    Counts,
+    DrainerRecord,
+    EntryFilter,
+    EntryRecord,
+    FileRecord,
+    Settlement,
+    Stored,
+)
+from voyado_async.outbox.together import Together
+from voyado_async.outbox.wake import Poker
+from voyado_async.outbox.writer import Connection, Writer, connection
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+CHUNK = 200
+"""Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
+
+LONGEST_DELAY = 90 * 60 * 1000
+"""A due time further away than this (ms) can only come from a clock that was set back, and is due now. The longest
+legal delay is a Retry-After of an hour with its jitter."""
+
+_FAR = 1 << 62
+
+
+class SqliteOutbox:
+    """See `store.Outbox` for the promises."""
+
+    def __init__(self, path: str, clock: Clock, base_url: str | None) -> None:
+        self.path = path
+        self._clock = clock
+        self._base_url = base_url
+        self._turn = Turn(f"{path}-turn")
+        self._poker = Poker(path)
+        self._writer = Writer(path, self._turn, self._after_commit)
+        self._reader: Connection | None = None
+        self._marks = Together(self._mark_all)
+        self._settlements = Together(self._settle_all)
+        self._listeners: list[Callable[[int, State, str | None], None]] = []
+        self._wakers: list[Callable[[], None]] = []
+
+    # opening and closing ---------------------------------------------------------------------------------------------
+
+    async def open(self) -> SqliteOutbox:
+        """Create or migrate the file where needed, and open it."""
+        try:
+            await asyncio.to_thread(prepare, self.path, self._turn, self._base_url)
+            self._reader = connection(self.path, read_only=True)
+            await self._reader
+            await self._writer.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """What was submitted is committed first. The reader goes before the writer, whose closing may checkpoint."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+        await self._writer.close()
+        self._poker.close()
+        self._turn.close()
+
+    @property
+    def commits(self) -> int:
+        """Transactions of this process so far."""
+        return self._writer.commits
+
+    def _after_commit(self) -> None:
+        if self._wakers:
+            for wake in self._wakers:
+                wake()
+        else:
+            self._poker.poke()
+
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """The drainer of this process wants to know of commits; other processes need no poke then."""
+        self._wakers.append(wake)
+
+    def off_commit(self, wake: Callable[[], None]) -> None:
+        self._wakers.remove(wake)
+
+    def on_settled(self, listener: Callable[[int, State, str | None], None]) -> None:
+        self._listeners.append(listener)
+
+    async def _rows(self, query: str, **values: object) -> list[Any]:
+        if self._reader is None:
+            raise OutboxUnavailable(f"the outbox {self.path} is closed")
+        try:
+            return list(await self._reader.execute_fetchall(SQL[query], values))
+        except sqlite3.OperationalError as error:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be read now ({error})") from error
+        except sqlite3.DatabaseError as error:
+            raise OutboxDamaged(f"the outbox {self.path} is damaged ({error}). Run `voyado-async verify`") from error
+
+    # writing ---------------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, drafts: Sequence[Draft]) -> list[Stored]:
+        now = self._clock.now()
+        return await self._writer.enqueue([Prepared.of(draft, now) for draft in drafts])
+
+    async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        found: list[Message] = []
+        for rank in (0, 1):
+            for since, until in ((0, now), (now + LONGEST_DELAY, _FAR)):
+                wanted = limit - len(found)
+                if wanted <= 0:
+                    return found
+                rows = await self._rows("claim", rank=rank, since=since, until=until, limit=wanted + len(skip_lanes))
+                found += [message for message in moves.messages(rows) if message.lane not in skip_lanes][:wanted]
+        return found
+
+    async def next_due(self, now: int) -> int | None:
+        due = [(await self._rows("next_due", rank=rank, now=now))[0][0] for rank in (0, 1)]
+        return min((moment for moment in due if moment is not None), default=None)
+
+    async def mark_sending(self, entry_id: int) -> bool:
+        return await self._marks.submit(entry_id)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        moved = await self._settlements.submit(settlement)
+        if moved and settlement.target in SETTLED:
+            self._tell(settlement.id, settlement.target, settlement.reason)
+        return moved
+
+    def _tell(self, entry_id: int, state: State, reason: str | None) -> None:
+        for listener in self._listeners:
+            listener(entry_id, state, reason)
+
+    async def _mark_all(self, ids: Sequence[int]) -> list[bool]:
+        now = self._clock.now()
+        moved = await self._writer.call(lambda c: moves.mark_sending(c, ids, now), rows=len(ids))
+        return [entry_id in moved for entry_id in ids]
+
+    async def _settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
+        now = self._clock.now()
+        moved = await self._writer.call(lambda c: moves.settle(c, settlements, now), rows=2 * len(settlements))
+        return [settlement.id in moved for settlement in settlements]
+
+    async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
+        return await self._in_chunks(lambda c: moves.exhaust_lanes(c, lanes, now, CHUNK))
+
+    async def bring_back(self, now: int) -> int:
+        return await self._in_chunks(lambda c: moves.bring_back(c, now, CHUNK))
+
+    async def _in_chunks(self, move: Callable[[sqlite3.Connection], int]) -> int:
+        """Repeat until nothing moves; others get the turn in between."""
+        total = 0
+        while moved := await self._writer.call(move, rows=CHUNK):
+            total += moved
+        return total
+
+    async def take_over(self, now: int, rest_until: int) -> int:
+        return await self._writer.call(lambda c: moves.take_over(c, now, rest_until))
+
+    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
+        now = self._clock.now()
+        return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, address, now))
+
+    async def cancel(self, entry_id: int, reason: str) -> bool:
+        now = self._clock.now()
+        gone = await self._writer.call(lambda c: moves.cancel(c, entry_id, reason, now))
+        if gone:
+            self._tell(entry_id, State.DISCARDED, reason)
+        return gone
+
+    # the second road -------------------------------------------------------------------------------------------------
+
+    async def exhausted_lines(self) -> tuple[int, int | None]:
+        count, oldest = (await self._rows("exhausted_count"))[0]
+        return count, oldest
+
+    async def exhausted(self) -> AsyncIterator[Message]:
+        after = 0
+        while True:
+            rows = await self._rows("exhausted", after=after, limit=CHUNK)
+            if not rows:
+                return
+            for message in moves.messages(rows):
+                yield message
+            after = rows[-1][0]
+
+    async def next_file_name(self, now: int, family: FileFamily) -> str:
+        return await self._writer.call(lambda c: file_moves.next_name(c, now, family))
+
+    async def owns_file_name(self, name: str) -> bool:
+        sender = (await self._rows("fact", name="sender"))[0][0]
+        return name.partition("_")[2].startswith(sender)
+
+    async def spool_file(self, record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+        now = self._clock.now()
+        file_id = await self._writer.call(lambda c: file_moves.add(c, record))
+        moved: list[int] = []
+        for start in range(0, len(entry_ids), CHUNK):
+            ids = entry_ids[start : start + CHUNK]
+            moved += await self._writer.call(
+                lambda c, ids=ids: file_moves.spool(c, file_id, record, ids, now),  # type: ignore[misc] # mypy cannot infer a lambda's default
+                rows=2 * len(ids),
+            )
+        if len(moved) == len(entry_ids):
+            await self._writer.call(lambda c: file_moves.complete(c, file_id))
+        return moved
+
+    async def update_file(
+        self,
+        file_id: int,
+        *,
+        state: str,
+        now: int,
+        entries_to: State | None = None,
+        problem: str | None = None,
+        seen: bool = False,
+        carried: bool = False,
+        outage_only: bool = False,
+    ) -> int:
+        change = file_moves.FileChange(file_id, state, now, entries_to, problem, seen, carried, outage_only)
+        total = 0
+        while True:
+            moved, done = await self._writer.call(lambda c: file_moves.update(c, change, CHUNK), rows=CHUNK)
+            total += len(moved)
+            if entries_to is State.DELIVERED:
+                for entry_id in moved:
+                    self._tell(entry_id, State.DELIVERED, None)
+            if done:
+                return total
+
+    async def files(self, *, open_only: bool) -> list[FileRecord]:
+        rows = await self._rows("open_files" if open_only else "files")
+        return [_struct(FileRecord, row) for row in rows]
+
+    async def to_confirm(self, limit: int, now: int) -> list[Message]:
+        return list(moves.messages(await self._rows("to_confirm", limit=limit, now=now)))
+
+    async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
+        rows = await self._rows("newer_changes", lane=message.lane, id=message.id)
+        return [(Kind(kind), content) for kind, content in rows]
+
+    # looking ---------------------------------------------------------------------------------------------------------
+
+    async def get(self, entry_id: int) -> EntryRecord:
+        rows = await self._rows("get", id=entry_id)
+        if not rows:
+            raise EntryNotFound(f"there is no entry {entry_id} in {self.path}")
+        return _entry(rows[0])
+
+    async def entries(self, which: EntryFilter) -> list[EntryRecord]:
+        rows = await self._rows(
+            "entries",
+            ids=as_json(which.ids) if which.ids else None,
+            states=as_json(which.states) if which.states else None,
+            kinds=as_json(which.kinds) if which.kinds else None,
+            lane=None if which.contact is None else CONTACT + which.contact.lower(),
+            error=which.error,
+            since=which.since,
+            until=which.until,
+            limit=-1 if which.limit is None else which.limit,
+        )
+        return [_entry(row) for row in rows]
+
+    async def attempts(self, entry_id: int) -> list[Attempt]:
+        rows = await self._rows("attempts", id=entry_id)
+        return [_struct(Attempt, row) for row in rows]
+
+    async def body(self, entry_id: int) -> bytes:
+        rows = await self._rows("body", id=entry_id)
+        if not rows:
+            raise EntryNotFound(f"there is no entry {entry_id} in {self.path}")
+        return bytes(rows[0][0])
+
+    async def states_of(self, entry_ids: Iterable[int]) -> dict[int, tuple[State, str | None]]:
+        rows = await self._rows("states_of", ids=as_json(list(entry_ids)))
+        return {entry: (State(state), reason) for entry, state, reason in rows}
+
+    async def counts(self) -> Counts:
+        states: dict[str, int] = {state.value: 0 for state in State}
+        kinds: dict[str, dict[str, int]] = {}
+        # Written meanwhile must not look like lost: the number of entries is read on both sides of the counting.
+        for kind, state, count in await self._rows("counts"):
+            states[state] += count
+            kinds.setdefault(kind, {})[state] = count
+        counters = dict(await self._rows("counters"))
+        oldest = (await self._rows("oldest_pending"))[0][0]
+        return Counts(
+            states=states, kinds=kinds, enqueued=counters["enqueued"], purged=counters["purged"],
+            forgotten=counters["forgotten"], oldest_pending=oldest,
+        )  # fmt: skip
+
+    async def pending_redeems(self, assignment_ids: Sequence[str]) -> set[str]:
+        by_hash = {key_hash(Kind.REDEEM, assignment): assignment for assignment in assignment_ids}
+        rows = await self._rows("pending_redeems", hashes=as_json(list(by_hash)))
+        return {by_hash[row[0]] for row in rows}
+
+    async def contact_id(self, address: str) -> str | None:
+        rows = await self._rows("contact_id", address=address)
+        return rows[0][0] if rows else None
+
+    async def remember_contact(self, address: str, contact_id: str) -> None:
+        values = {"address": address, "id": contact_id, "now": self._clock.now()}
+        await self._writer.call(lambda c: c.execute(SQL["remember_contact"], values).fetchall())
+
+    async def breaker(self) -> BreakerRecord | None:
+        return await self._fact("breaker", BreakerRecord)
+
+    async def set_breaker(self, record: BreakerRecord) -> None:
+        await self._set_fact("breaker", record)
+
+    async def drainer(self) -> DrainerRecord | None:
+        return await self._fact("drainer", DrainerRecord)
+
+    async def set_drainer(self, record: DrainerRecord | None) -> None:
+        await self._set_fact("drainer", record)
+
+    async def _fact(self, name: str, kind: type[T]) -> T | None:
+        rows = await self._rows("fact", name=name)
+        return msgspec.json.decode(rows[0][0], type=kind) if rows else None
+
+    async def _set_fact(self, name: str, value: object | None) -> None:
+        if value is None:
+            await self._writer.call(lambda c: c.execute(SQL["drop_fact"], {"name": name}).fetchall())
+        else:
+            values = {"name": name, "value": as_json(value)}
+            await self._writer.call(lambda c: c.execute(SQL["set_fact"], values).fetchall())
+
+    async def data_version(self) -> int:
+        if self._reader is None:
+            raise OutboxUnavailable(f"the outbox {self.path} is closed")
+        return int((await self._reader.run(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
+
+
+def _struct(kind: type[T], row: Sequence[Any]) -> T:
+    """A row whose columns stand in the order of the struct's fields. SQLite's 0 and 1 become booleans."""
+    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=False)), kind, strict=False)
+
+
+def _entry(row: Sequence[Any]) -> EntryRecord:
+    return _struct(EntryRecord, [*row[:-1], msgspec.json.decode(row[-1]) if row[-1] else ()])
+
+
+def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
+    """Make sure that the file is an outbox of the newest schema, bound to that Engage. Runs in a thread.
+
+    Returns the migrations that were taken. A damaged, foreign or newer file is refused and not touched.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
+    with turn:
+        _check_header(path)
+        database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        try:
+            version = schema_version(database, path)
+            if version == 0 and base_url is None:
+                raise ConfigurationError("VOYADO_BASE_URL is needed to make a new outbox: it is bound to that Engage")
+            if version:
+                _check_bound(database, path, base_url)
+            database.execute("PRAGMA synchronous = FULL")
+            taken: list[str] = []
+            if version < newest():
+                if version == 0:
+                    database.execute("PRAGMA journal_mode = WAL")
+                taken = migrate(database, path)
+            _bind(database, base_url)
+            return taken
+        except sqlite3.OperationalError as error:
+            raise OutboxUnavailable(f"the outbox {path} cannot be opened now ({error})") from error
+        except sqlite3.DatabaseError as error:
+            raise OutboxDamaged(f"{path} is not a sound database ({error}); it was not touched") from error
+        finally:
+            database.close()
+
+
+def _check_header(path: str) -> None:
+    """SQLite takes any file shorter than its header for an empty database, and would overwrite it."""
+    with Path(path).open("rb") as file:
+        head = file.read(16)
+    if head and head != b"SQLite format 3\0":
+        raise OutboxDamaged(f"{path} is not a database; it was not touched. Choose another VOYADO_OUTBOX")
+
+
+def _check_bound(database: sqlite3.Connection, path: str, base_url: str | None) -> None:
+    row = database.execute(SQL["fact"], {"name": "base_url"}).fetchone()
+    if base_url is not None and row is not None and row[0] != base_url:
+        raise OutboxMismatch(
+            f"{path} belongs to {row[0]} and not to {base_url}: entries written for one Engage are never sent to "
+            "another. Choose another VOYADO_OUTBOX or correct VOYADO_BASE_URL"
+        )
+
+
+def _bind(database: sqlite3.Connection, base_url: str | None) -> None:
+    """The first opening decides which Engage the outbox belongs to, and its number in file names (ref 6.2)."""
+    known = dict(database.execute(SQL["facts"]).fetchall())
+    facts = {"base_url": base_url, "sender": str(secrets.randbelow(9_000_000) + 1_000_000)}
+    missing = {name: value for name, value in facts.items() if value is not None and name not in known}
+    if missing:
+        database.execute("BEGIN IMMEDIATE")
+        for name, value in missing.items():
+            database.execute(SQL["set_fact"], {"name": name, "value": value})
+        database.execute("COMMIT")
+
+
+async def open_outbox(path: str | Path, *, base_url: str | None, clock: Clock) -> SqliteOutbox:
+    """Open the outbox at that absolute path, and make it where there is none."""
+    return await SqliteOutbox(str(path), clock, base_url).open()

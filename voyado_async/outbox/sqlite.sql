@@ -1,0 +1,417 @@
+-- Every statement that the SQLite store runs.
+--
+-- Moves are conditional on the state they move from and return what moved. Sets of entries come as one JSON argument,
+-- so that a batch is a handful of statements however large it is. Instants are milliseconds and always an argument.
+
+-- ---------------------------------------------------------------------------------------------------------- writing
+
+-- name: known_keys
+-- The holders of these keys. A purged holder has no state any more.
+SELECT key.hash, key.content, key.entry, entry.state
+FROM json_each(:hashes) AS wanted
+JOIN key ON key.hash = wanted.value
+LEFT JOIN entry ON entry.id = key.entry;
+
+-- name: last_id
+-- The number of entries ever written, which is also the highest id.
+SELECT value FROM counter WHERE name = 'enqueued';
+
+-- name: add_keys
+-- One key for one entry; a key that was released goes over to the new one.
+INSERT INTO key (hash, content, entry, created) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE
+SET content = excluded.content, entry = excluded.entry, created = excluded.created;
+
+-- name: add_lanes
+-- A lane exists before its first entry.
+INSERT INTO lane (key) VALUES (?) ON CONFLICT (key) DO NOTHING;
+
+-- name: add_entries
+-- An entry hangs under the lane that its own became part of.
+INSERT INTO entry (id, lane, kind, state, key, created, changed, due, warnings, replaces)
+VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?);
+
+-- name: add_bodies
+-- The content, beside the entry.
+INSERT INTO body (entry, content) VALUES (?, ?);
+
+-- name: head_new
+-- A lane with nothing else to send and nothing held gets the first of the new entries as its head.
+UPDATE lane SET head = new.id, due = max(new.due, lane.rest_until), rank = new.rank
+FROM (
+    SELECT lane, min(id) AS id, due, kind <> 'redeem' AS rank
+    FROM entry WHERE id BETWEEN :first AND :last GROUP BY lane
+) AS new
+WHERE lane.id = new.lane AND lane.head IS NULL AND lane.hold = 0;
+
+-- name: held_lanes
+-- Lanes of new entries that an entry on the second road holds, in part or whole.
+SELECT DISTINCT lane.id FROM entry JOIN lane ON lane.id = entry.lane
+WHERE entry.id BETWEEN :first AND :last AND lane.head IS NULL AND lane.hold > 0;
+
+-- name: count_enqueued
+-- The books are written in the transaction that writes the entries.
+UPDATE counter SET value = :last WHERE name = 'enqueued';
+
+-- ---------------------------------------------------------------------------------------------------------- lanes
+
+-- name: refresh_lanes
+-- Puts lanes right after a move, by the rules of DESIGN 3 "Order": entries go oldest first; a creation on the second
+-- road holds everything later of its contact; an update or type change there holds later ones of the two.
+WITH touched AS (SELECT DISTINCT value AS id FROM json_each(:lanes)),
+facts AS (
+    SELECT
+        touched.id AS lane,
+        (
+            SELECT min(id) FROM entry WHERE lane = touched.id AND kind = 'contact_create'
+            AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+        ) AS creation,
+        (
+            SELECT min(id) FROM entry WHERE lane = touched.id AND kind IN ('contact_update', 'contact_type')
+            AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+        ) AS change,
+        (
+            SELECT min(id) FROM entry WHERE lane = touched.id AND profile = 0 AND state IN ('pending', 'sending')
+        ) AS next_other,
+        (
+            SELECT min(id) FROM entry WHERE lane = touched.id AND profile = 1 AND state IN ('pending', 'sending')
+        ) AS next_change
+    FROM touched
+),
+free AS (
+    SELECT
+        lane, creation, change,
+        CASE WHEN creation IS NULL OR next_other < creation THEN next_other END AS next_other,
+        CASE
+            WHEN (creation IS NULL OR next_change < creation) AND (change IS NULL OR next_change < change)
+            THEN next_change
+        END AS next_change
+    FROM facts
+),
+heads AS (
+    SELECT
+        lane,
+        CASE WHEN creation IS NOT NULL THEN 2 WHEN change IS NOT NULL THEN 1 ELSE 0 END AS hold,
+        coalesce(min(next_other, next_change), next_other, next_change) AS head
+    FROM free
+)
+UPDATE lane SET
+    head = heads.head,
+    hold = heads.hold,
+    due = CASE WHEN heads.head IS NOT NULL THEN max(entry.due, lane.rest_until) END,
+    rank = coalesce(entry.kind <> 'redeem', 1)
+FROM heads LEFT JOIN entry ON entry.id = heads.head
+WHERE lane.id = heads.lane;
+
+-- name: rest_lane
+-- Nothing of the lane goes out before.
+UPDATE lane SET rest_until = max(rest_until, :until) WHERE id = :lane;
+
+-- name: claim
+-- The heads of the lanes that are due, in the order of their turn. Reads lanes, never the backlog.
+SELECT
+    entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
+    contact.id, NULL
+FROM lane
+JOIN entry ON entry.id = lane.head
+JOIN body ON body.entry = entry.id
+LEFT JOIN contact ON contact.address = lane.key
+WHERE lane.head IS NOT NULL AND lane.rank = :rank AND lane.due BETWEEN :since AND :until
+ORDER BY lane.due, lane.id
+LIMIT :limit;
+
+-- name: next_due
+-- When the next lane of this rank is due.
+SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank AND due > :now;
+
+-- name: lane_of_key
+-- The lane of a contact, and the one that it became part of.
+SELECT id, joined FROM lane WHERE key = :key;
+
+-- name: sending_in_lane
+-- Whether a request of the lane is under way.
+SELECT 1 FROM entry WHERE lane = :lane AND state IN ('pending', 'sending') AND state = 'sending' LIMIT 1;
+
+-- name: join_entries
+-- Every entry of the one lane belongs to the other from now on.
+UPDATE entry SET lane = :target WHERE lane = :lane;
+
+-- name: join_lane
+-- What is written to the joined lane later goes to the other one, which takes over its rest.
+UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0 WHERE id = :lane;
+
+-- name: inherit_rest
+-- The longer rest of two lanes holds for the one.
+UPDATE lane SET rest_until = max(rest_until, (SELECT rest_until FROM lane WHERE id = :lane)) WHERE id = :target;
+
+-- ---------------------------------------------------------------------------------------------------------- moving
+
+-- name: mark_sending
+-- Its request goes out now.
+UPDATE entry SET state = 'sending', requests = requests + 1, changed = :now
+FROM json_each(:ids) AS going
+WHERE entry.id = going.value AND entry.state = 'pending'
+RETURNING entry.id;
+
+-- name: settle
+-- Each entry moves if it still is where it was seen last; says which moved.
+UPDATE entry SET
+    state = move.value ->> 2, due = move.value ->> 3, slots = move.value ->> 4, unknown = move.value ->> 5,
+    reason = move.value ->> 6, outage = move.value ->> 7, changed = :now
+FROM json_each(:moves) AS move
+WHERE entry.id = move.value ->> 0 AND entry.state = move.value ->> 1
+RETURNING entry.id, entry.lane;
+
+-- name: record
+-- One line in the record of each entry.
+INSERT INTO attempt (entry, number, at, what, outcome, status, code, duration_ms, known)
+SELECT
+    line.value ->> 0,
+    coalesce((SELECT max(number) FROM attempt WHERE entry = line.value ->> 0), 0) + 1,
+    line.value ->> 1, line.value ->> 2, line.value ->> 3, line.value ->> 4, line.value ->> 5, line.value ->> 6,
+    line.value ->> 7
+FROM json_each(:lines) AS line;
+
+-- name: take_over
+-- What was being sent when its process died has an unknown outcome and used up a turn.
+UPDATE entry SET state = 'pending', unknown = 1, slots = slots + 1, due = :now, changed = :now, reason = 'Interrupted'
+WHERE state = 'sending'
+RETURNING id, lane;
+
+-- name: exhaust_lanes
+-- The waiting entries of lanes go with their heads, some at a time.
+UPDATE entry SET state = 'exhausted', outage = 1, changed = :now, reason = 'BreakerOpen'
+WHERE id IN (
+    SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes))
+    AND state IN ('pending', 'sending') AND state = 'pending' LIMIT :limit
+) AND state = 'pending'
+RETURNING id, lane;
+
+-- name: bring_back
+-- Exhausted entries of an outage get a fresh schedule, oldest first, some at a time.
+UPDATE entry SET state = 'pending', slots = 0, due = :now, changed = :now, outage = 0
+WHERE id IN (SELECT id FROM entry WHERE state = 'exhausted' AND outage = 1 ORDER BY id LIMIT :limit)
+AND state = 'exhausted'
+RETURNING id, lane;
+
+-- name: cancel
+-- A waiting entry is dropped.
+UPDATE entry SET state = 'discarded', reason = :reason, changed = :now
+WHERE id = :id AND state = 'pending'
+RETURNING id, lane;
+
+-- ------------------------------------------------------------------------------------------------------- second road
+
+-- name: exhausted_count
+-- What waits for a file, and since when the oldest of it does.
+SELECT count(*), min(changed) FROM entry WHERE state = 'exhausted';
+
+-- name: exhausted
+-- What may go into a file, oldest first. A creation on the second road holds everything later of its contact until it
+-- is imported (DESIGN 3, "Order across files").
+SELECT
+    entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
+    contact.id, (
+        SELECT json_group_array(at) FROM attempt
+        WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
+    )
+FROM entry
+JOIN body ON body.entry = entry.id
+JOIN lane ON lane.id = entry.lane
+LEFT JOIN contact ON contact.address = lane.key
+WHERE entry.state = 'exhausted' AND entry.id > :after AND NOT EXISTS (
+    SELECT 1 FROM entry AS creation
+    WHERE creation.lane = entry.lane AND creation.kind = 'contact_create'
+    AND creation.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+    AND creation.state <> 'imported' AND creation.id < entry.id
+)
+ORDER BY entry.id
+LIMIT :limit;
+
+-- name: file_number
+-- Numbers of files only grow.
+INSERT INTO meta (name, value) VALUES ('file_number', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+RETURNING CAST(value AS INTEGER);
+
+-- name: file_stamp
+-- The time in a file's name never goes back, whatever the clock does.
+INSERT INTO meta (name, value) VALUES ('file_stamp', CAST(:now AS TEXT))
+ON CONFLICT (name) DO UPDATE SET value = CAST(max(CAST(value AS INTEGER), :now) AS TEXT)
+RETURNING CAST(value AS INTEGER);
+
+-- name: add_file
+-- A file that is complete on disk, while its entries are not all marked as standing in it.
+INSERT INTO file (name, family, contact_type, match_key_type, state, entries, lines, size, created, problem)
+VALUES (:name, :family, :contact_type, :match_key_type, 'spooled', :entries, :lines, :size, :created, 'incomplete')
+RETURNING id;
+
+-- name: spool_entries
+-- The entries that stand in it.
+UPDATE entry SET state = 'spooled', file = :file, changed = :now
+FROM json_each(:ids) AS written
+WHERE entry.id = written.value AND entry.state = 'exhausted'
+RETURNING entry.id, entry.lane;
+
+-- name: files
+-- Every file, oldest first.
+SELECT
+    id, name, family, contact_type, match_key_type, state, entries, lines, size, created, uploaded, seen, imported,
+    carried, problem
+FROM file ORDER BY id;
+
+-- name: open_files
+-- The files that still have a way to go, oldest first.
+SELECT
+    id, name, family, contact_type, match_key_type, state, entries, lines, size, created, uploaded, seen, imported,
+    carried, problem
+FROM file WHERE state IN ('spooled', 'uploading', 'uploaded') ORDER BY id;
+
+-- name: file_state
+-- Where a file is.
+SELECT state, name FROM file WHERE id = :id;
+
+-- name: update_file
+-- What became of a file. First times stay.
+UPDATE file SET
+    state = :state, problem = :problem, carried = max(carried, :carried),
+    uploaded = CASE WHEN :state IN ('uploading', 'uploaded') THEN coalesce(uploaded, :now) ELSE uploaded END,
+    seen = CASE WHEN :seen THEN :now ELSE seen END,
+    imported = CASE WHEN :state = 'imported' THEN coalesce(imported, :now) ELSE imported END
+WHERE id = :id;
+
+-- name: mark_incomplete
+-- Nobody uploads a file that is marked so.
+UPDATE file SET problem = 'incomplete' WHERE id = :id;
+
+-- name: file_incomplete
+-- Whether a step of the file was interrupted.
+SELECT 1 FROM file WHERE id = :id AND problem = 'incomplete';
+
+-- name: mark_complete
+-- Every entry of the file is where it belongs.
+UPDATE file SET problem = NULL WHERE id = :id AND problem = 'incomplete';
+
+-- name: file_of_outage
+-- Whether an entry of the file was exhausted while the breaker was open.
+SELECT 1 FROM entry WHERE file = :file AND outage = 1 LIMIT 1;
+
+-- name: move_file_entries
+-- Entries of a file go on together, those that stand where it stood, some at a time.
+UPDATE entry SET
+    state = CASE WHEN :target = 'pending' AND outage = 0 AND :outage_only THEN 'exhausted' ELSE :target END,
+    changed = :now, due = :now,
+    slots = CASE WHEN :target IN ('imported', 'pending') THEN 0 ELSE slots END,
+    outage = CASE WHEN :target = 'pending' THEN 0 ELSE outage END,
+    file = CASE WHEN :target IN ('exhausted', 'pending') THEN NULL ELSE file END
+WHERE id IN (SELECT id FROM entry WHERE file = :file AND state = :source LIMIT :limit) AND state = :source
+RETURNING id, lane;
+
+-- name: to_confirm
+-- Imported entries whose confirmation is due, oldest first.
+SELECT
+    entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
+    contact.id, (
+        SELECT json_group_array(at) FROM attempt
+        WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
+    )
+FROM entry
+JOIN body ON body.entry = entry.id
+JOIN lane ON lane.id = entry.lane
+LEFT JOIN contact ON contact.address = lane.key
+WHERE entry.state = 'imported' AND entry.due <= :now
+ORDER BY entry.due, entry.id
+LIMIT :limit;
+
+-- name: newer_changes
+-- The contact writes of a lane that are newer and were not dropped.
+SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
+WHERE entry.lane = :lane AND entry.id > :id AND entry.kind = 'contact_update'
+AND entry.state IN ('pending', 'sending')
+UNION ALL
+SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
+WHERE entry.lane = :lane AND entry.id > :id AND entry.kind = 'contact_update'
+AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
+
+-- ---------------------------------------------------------------------------------------------------------- looking
+
+-- name: get
+-- One entry.
+SELECT
+    entry.id, entry.kind, entry.state, entry.key, lane.key, entry.created, entry.changed, entry.due, entry.slots,
+    entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
+FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
+WHERE entry.id = :id;
+
+-- name: entries
+-- Entries that fit every part of the filter, newest first.
+SELECT
+    entry.id, entry.kind, entry.state, entry.key, lane.key, entry.created, entry.changed, entry.due, entry.slots,
+    entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
+FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
+WHERE (:ids IS NULL OR entry.id IN (SELECT value FROM json_each(:ids)))
+AND (:states IS NULL OR entry.state IN (SELECT value FROM json_each(:states)))
+AND (:kinds IS NULL OR entry.kind IN (SELECT value FROM json_each(:kinds)))
+AND (:lane IS NULL OR entry.lane = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane))
+AND (:error IS NULL OR entry.reason = :error)
+AND (:since IS NULL OR entry.created >= :since)
+AND (:until IS NULL OR entry.created < :until)
+ORDER BY entry.id DESC
+LIMIT :limit;
+
+-- name: attempts
+-- The record of an entry.
+SELECT at, what, outcome, status, code, duration_ms, known FROM attempt WHERE entry = :id ORDER BY number;
+
+-- name: body
+-- The content of an entry.
+SELECT content FROM body WHERE entry = :id;
+
+-- name: states_of
+-- Where these entries are.
+SELECT entry.id, entry.state, entry.reason FROM json_each(:ids) AS wanted JOIN entry ON entry.id = wanted.value;
+
+-- name: counts
+-- How many entries are where.
+SELECT kind, state, count(*) FROM entry GROUP BY kind, state;
+
+-- name: counters
+-- The books.
+SELECT name, value FROM counter;
+
+-- name: oldest_pending
+-- When the oldest entry that waits was written.
+SELECT min(created) FROM entry WHERE state IN ('pending', 'sending');
+
+-- name: pending_redeems
+-- Those of these redeems that are under way on either road.
+SELECT key.hash FROM json_each(:hashes) AS wanted
+JOIN key ON key.hash = wanted.value
+JOIN entry ON entry.id = key.entry
+WHERE entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported');
+
+-- ------------------------------------------------------------------------------------------------------------ facts
+
+-- name: facts
+-- What this outbox knows of itself.
+SELECT name, value FROM meta;
+
+-- name: set_fact
+-- One fact, written or replaced.
+INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: fact
+-- One fact.
+SELECT value FROM meta WHERE name = :name;
+
+-- name: drop_fact
+-- No longer so.
+DELETE FROM meta WHERE name = :name;
+
+-- name: contact_id
+-- The contact's id that an address stands for.
+SELECT id FROM contact WHERE address = :address;
+
+-- name: remember_contact
+-- An address stands for one contact; the newest word counts.
+INSERT INTO contact (address, id, learned) VALUES (:address, :id, :now)
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
