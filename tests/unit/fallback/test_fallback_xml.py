@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -267,8 +267,10 @@ money = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), 
             "contact": st.fixed_dictionaries({"matchKey": filled, "matchKeyType": st.just("email")}),
             "uniqueReceiptId": filled,
             "totalGrossPrice": money,
-            "createdDate": st.datetimes(timezones=st.timezones()).filter(
-                lambda moment: not (moment.utcoffset() or moment - moment).total_seconds() % 60
+            "createdDate": st.builds(
+                lambda moment, minutes: moment.replace(tzinfo=timezone(timedelta(minutes=minutes))),
+                st.datetimes(),
+                st.integers(-14 * 60, 14 * 60),
             ),
             "items": st.lists(
                 st.fixed_dictionaries(

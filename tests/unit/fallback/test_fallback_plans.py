@@ -1,0 +1,136 @@
+"""What is due, what to upload, what a listing means: tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from voyado_async.delivery import FileFamily
+from voyado_async.fallback import plans
+from voyado_async.fallback.plans import INCOMPLETE, LOST, STAYS, FileState, UploadStep
+from voyado_async.outbox.store import FileRecord
+
+HOUR = 3_600_000
+FOLDERS: dict[FileFamily, str | None] = {
+    FileFamily.CONTACTS: "c",
+    FileFamily.REDEMPTIONS: None,
+    FileFamily.TRANSACTIONS: "t",
+}
+
+
+def file(number: int = 1, family: FileFamily = FileFamily.TRANSACTIONS, **changes: Any) -> FileRecord:
+    record = FileRecord(
+        number,
+        f"{number}.xml",
+        family,
+        "Member",
+        "contactId",
+        FileState.SPOOLED,
+        entries=1,
+        lines=1,
+        size=10,
+        created=0,
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
+@pytest.mark.parametrize(
+    ("count", "oldest", "gathered", "left_over", "due"),
+    [
+        (0, None, None, 0, None),
+        (1, 1000, None, 0, 301_000),
+        (1, 1000, 50_000, 0, 350_000),
+        (1, 60_000, 50_000, 0, 360_000),
+        (100, 1000, None, 0, 77),
+        (150, 1000, 50_000, 60, 350_000),
+        (160, 1000, 50_000, 60, 77),
+    ],
+)
+def test_files_are_written_after_the_interval_or_when_enough_new_entries_wait(
+    count: int, oldest: int | None, gathered: int | None, left_over: int, due: int | None
+) -> None:
+    assert due == plans.gathering_due(
+        count=count, oldest=oldest, gathered=gathered, left_over=left_over, interval=300, max_lines=100, now=77
+    )
+
+
+def test_the_ladder_repeats_its_last_step() -> None:
+    waits = [plans.next_try(failures, (10.0, 30.0, 60.0, 300.0), 0) for failures in range(1, 7)]
+    assert waits == [10_000, 30_000, 60_000, 300_000, 300_000, 300_000]
+
+
+def test_uploads_go_contacts_first_each_oldest_first_and_only_where_a_folder_is_set() -> None:
+    files = [
+        file(1),
+        file(2, FileFamily.REDEMPTIONS),
+        file(4, FileFamily.CONTACTS, state=FileState.UPLOADING),
+        file(3, FileFamily.CONTACTS),
+        file(5, state=FileState.UPLOADED),
+        file(6, problem=INCOMPLETE),
+        file(7, carried=True),
+        file(8, problem="unreachable"),
+        file(9, state=FileState.UPLOADING, problem=LOST),
+    ]
+    assert [one.id for one in plans.to_upload(files, FOLDERS)] == [3, 4, 1, 8]
+
+
+@pytest.mark.parametrize(
+    ("state", "local", "remote", "step"),
+    [
+        (FileState.SPOOLED, 10, None, UploadStep.SEND),
+        (FileState.UPLOADING, 10, None, UploadStep.SEND),
+        (FileState.SPOOLED, 10, 10, UploadStep.THERE),
+        (FileState.UPLOADING, None, 10, UploadStep.THERE),
+        (FileState.UPLOADING, 10, 9, UploadStep.NAME_TAKEN),
+        (FileState.SPOOLED, None, None, UploadStep.REWRITE),
+        (FileState.SPOOLED, 9, None, UploadStep.REWRITE),
+        (FileState.UPLOADING, None, None, UploadStep.STUCK),
+    ],
+)
+def test_what_is_done_about_a_file_follows_from_what_is_here_and_there(
+    state: FileState, local: int | None, remote: int | None, step: UploadStep
+) -> None:
+    assert plans.upload_step(file(state=state), local=local, remote=remote) is step
+
+
+@pytest.mark.parametrize(
+    ("changes", "listing", "now", "expected"),
+    [
+        ({"uploaded": 0, "seen": 0}, set(), 1, (True, None)),
+        ({"uploaded": 0, "seen": 0}, None, 9 * HOUR, None),
+        ({"uploaded": 0, "seen": 0}, {"1.xml"}, 1, None),
+        ({"uploaded": 0, "seen": 0}, {"1.xml"}, HOUR, (False, None)),
+        ({"uploaded": 0, "seen": HOUR}, {"1.xml"}, 2 * HOUR + 1, (False, STAYS)),
+        ({"uploaded": 0, "seen": 2 * HOUR, "problem": STAYS}, {"1.xml"}, 2 * HOUR + 1, None),
+        ({"uploaded": 0, "seen": 2 * HOUR, "problem": STAYS}, set(), 2 * HOUR + 1, (True, None)),
+        ({"uploaded": 0, "carried": True}, set(), 2 * HOUR, None),
+        ({"uploaded": 0, "carried": True}, None, 2 * HOUR + 1, (True, None)),
+        ({"uploaded": 0, "carried": True}, set(), 2 * HOUR + 1, (True, None)),
+        ({"uploaded": 0, "carried": True}, {"1.xml"}, 1, (False, None)),
+        ({"uploaded": 9 * HOUR, "seen": 9 * HOUR}, {"1.xml"}, 0, None),
+        ({"uploaded": 0, "seen": 0, "state": FileState.UPLOADING}, set(), 1, None),
+    ],
+)
+def test_a_listing_is_read_as_the_design_says(
+    changes: dict[str, Any], listing: set[str] | None, now: int, expected: tuple[bool, str | None] | None
+) -> None:
+    watched = file(**({"state": FileState.UPLOADED} | changes))
+    news = plans.news_of([watched], listing, import_period=3600, now=now)
+    assert [(one.imported, one.problem) for one in news] == ([] if expected is None else [expected])
+
+
+def test_only_what_nothing_needs_is_removed() -> None:
+    day = 24 * HOUR
+    records = {
+        "spooled.xml": file(),
+        "uploaded.xml": file(state=FileState.UPLOADED),
+        "fresh.xml": file(state=FileState.IMPORTED, imported=29 * day),
+        "old.xml": file(state=FileState.IMPORTED, imported=day),
+        "withdrawn.xml": file(state=FileState.WITHDRAWN),
+        "lost.xml": file(state=FileState.LOST),
+    }
+    present = [*records, "unknown.xml", "foreign.xml"]
+    removed = plans.to_remove(present, records, {"unknown.xml"}, retention_days=30, now=32 * day)
+    assert removed == ["old.xml", "withdrawn.xml", "lost.xml", "unknown.xml"]
