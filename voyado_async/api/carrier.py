@@ -68,7 +68,7 @@ class EngageCarrier:
                 contact_id = contact_update.contact_of(message)
                 if contact_id is None:
                     raise LookupError(f"entry {message.id}: the contact's id has to be looked up first")
-                return contact_update.patch(contact_id, contact_update.read(message.body).changes)
+                return contact_update.patch(contact_id, bytes(contact_update.read(message.body).changes))
 
     async def send(self, message: Message, request: Request) -> Outcome:
         """Send what `request` or `look_up` gave."""

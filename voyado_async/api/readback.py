@@ -37,9 +37,9 @@ def _same(name: str, sent: object, seen: object) -> bool:
         return seen is None or seen == ""
     if isinstance(sent, bool) or isinstance(seen, bool):
         return str(sent).lower() == str(seen).lower()
-    if isinstance(sent, int | float | Decimal):
-        return read_number(seen) == read_number(sent if isinstance(sent, int | Decimal) else str(sent))
-    if isinstance(seen, int | float | Decimal):
+    if isinstance(sent, int | Decimal):
+        return read_number(seen) == sent
+    if isinstance(seen, int | Decimal):
         return str(sent).strip() == str(seen)
     return isinstance(sent, str) and isinstance(seen, str) and _spelling(name, sent) == _spelling(name, seen)
 

@@ -63,7 +63,7 @@ KNOWN_CODES = frozenset(
 """The codes of ref 3 and 4."""
 
 _CODE_FIELDS = ("errorCode", "code", "error", "message", "Message", "detail", "title")  # ref 1.6
-_LOOKS_LIKE_A_CODE = re.compile(r"(?=.{4,64}\Z)(?:[A-Z][a-z0-9]+){2,}")
+_LOOKS_LIKE_A_CODE = re.compile(r"(?=.{4,64}$)(?:[A-Z][a-z0-9]+){2,}")
 _PHRASES = frozenset(status.phrase.replace(" ", "").replace("-", "").lower() for status in HTTPStatus)
 _KNOWN_WORD = re.compile(rf"\b({'|'.join(sorted(KNOWN_CODES))})\b".encode())
 _GUID = re.compile(rb"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b")
@@ -133,7 +133,7 @@ def code_of(reply: Reply) -> str | None:
 
 
 def _is_code(text: str) -> bool:
-    return text in KNOWN_CODES or (_LOOKS_LIKE_A_CODE.match(text) is not None and text.lower() not in _PHRASES)
+    return text in KNOWN_CODES or (_LOOKS_LIKE_A_CODE.fullmatch(text) is not None and text.lower() not in _PHRASES)
 
 
 def is_json(reply: Reply) -> bool:

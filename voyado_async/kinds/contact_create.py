@@ -101,7 +101,7 @@ def request(message: Message) -> Call:
     if content.create_as_unapproved:
         options.append(("createAsUnapproved", "true"))
     given = tuple((name, value) for name, value in options if value is not None)
-    return Call(Operation.CREATE_CONTACT, options=given, body=content.contact)
+    return Call(Operation.CREATE_CONTACT, options=given, body=bytes(content.contact))
 
 
 def changes(content: Create) -> bytes:

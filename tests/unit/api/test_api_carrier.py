@@ -1,0 +1,427 @@
+"""Which questions the carrier asks, in which order, and what comes of the whole: over a real connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from loopback import Answer, Loopback, answer, calling, close, error, json_answer, loopback
+
+from voyado_async.api.carrier import EngageCarrier
+from voyado_async.api.routes import routes_of
+from voyado_async.delivery import (
+    Carrier,
+    Delivered,
+    Draft,
+    Message,
+    NotAllowed,
+    Outcome,
+    Rejected,
+    Request,
+    RetryAt,
+    SameContact,
+    SlowDown,
+)
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds.address import address
+
+CONTACT = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
+OTHER = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
+ASSIGNMENT = "e7f30b85-14a9-4d62-b0c8-2f6d5a9e7713"
+CREATED = 1_741_939_960_183  # 2025-03-14T08:12:40.183Z
+
+FIND = "GET /api/v3/contacts/id?email=anna%40example.com"
+LIST = f"GET /api/v3/promotion-assignments?contactId={CONTACT}"
+REDEEM = f"POST /api/v3/promotion-assignments/{ASSIGNMENT}/redeem"
+READ = f"GET /api/v3/contacts/{CONTACT}"
+PATCH = f"PATCH /api/v3/contacts/{CONTACT}"
+CREATE = "POST /api/v3/contacts"
+
+REDEMPTION = redeem.draft(ASSIGNMENT, channel="ECOM", contact_id=CONTACT)
+LONE_REDEMPTION = redeem.draft(ASSIGNMENT, channel="ECOM")
+UPDATE = contact_update.draft(address(contact_id=CONTACT), {"city": "Lund", "preferences": {"acceptsSms": False}})
+NAMED_UPDATE = contact_update.draft(address(email="anna@example.com"), {"city": "Lund"}, contact_type="Member")
+CREATION = contact_create.draft({"contactType": "Member", "email": "anna@example.com"}, contact_key="email")
+UPSERT = contact_create.draft(
+    {"contactType": "Member", "email": "anna@example.com", "city": "Lund"}, contact_key="email", on_existing="update"
+)
+TYPE = contact_type.draft(CONTACT, "Member")
+RECEIPT = receipt.draft(
+    {
+        "contact": {"matchKey": CONTACT, "matchKeyType": "contactId"},
+        "uniqueReceiptId": "S204-1",
+        "receiptNumber": "1",
+        "createdDate": "2025-03-14T09:12:44+01:00",
+        "storeExternalId": "204",
+        "currency": "SEK",
+        "totalGrossPrice": Decimal("640.00"),
+        "paymentMethods": [{"type": "card", "value": Decimal("640.00")}],
+        "items": [],
+    }
+)
+
+
+def message(draft: Draft, **known: Any) -> Message:
+    return Message(id=1, kind=draft.kind, body=draft.body, lane=1, lane_key=draft.lane, created=CREATED, **known)
+
+
+@asynccontextmanager
+async def carrying(
+    *answers: Answer | bytes, version: int = 3, contact_key: str | None = "email"
+) -> AsyncIterator[tuple[EngageCarrier, Loopback]]:
+    async with loopback(*answers) as place, calling(place.url) as http:
+        yield EngageCarrier(http, routes_of(version), contact_key=contact_key), place
+
+
+async def carried(carrier: Carrier, message: Message) -> Outcome | SameContact:
+    """What the drainer does with one message."""
+    step = await carrier.look_up(message) if carrier.looks_first(message) else carrier.request(message)
+    return await carrier.send(message, step) if isinstance(step, Request) else step
+
+
+def lasting(outcome: object) -> Any:
+    """The outcome without its duration."""
+    assert isinstance(outcome, Delivered | RetryAt | Rejected | SlowDown | NotAllowed | SameContact)
+    return msgspec.structs.replace(outcome, duration_ms=0)
+
+
+def assignments(**fields: object) -> bytes:
+    return json_answer(200, [{"id": ASSIGNMENT, **fields}])
+
+
+# first attempts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draft", "version", "line", "body"),
+    [
+        (REDEMPTION, 3, REDEEM, b'{"redemptionChannel":"ECOM"}'),
+        (LONE_REDEMPTION, 3, REDEEM, b'{"redemptionChannel":"ECOM"}'),
+        (UPDATE, 3, PATCH, b'{"city":"Lund","preferences":{"acceptsSms":false}}'),
+        (UPDATE, 2, f"POST /api/v2/contacts/{CONTACT}", b'{"city":"Lund","preferences":{"acceptsSms":false}}'),
+        (TYPE, 3, f"POST /api/v3/contacts/{CONTACT}/updateContactType?contactTypeId=Member", b""),
+        (TYPE, 2, f"POST /api/v2/contacts/{CONTACT}/promoteToMember", b""),
+        (RECEIPT, 3, "POST /api/v3/receipts", RECEIPT.body),
+    ],
+)
+async def test_a_first_attempt_is_one_request(draft: Draft, version: int, line: str, body: bytes) -> None:
+    async with carrying(answer(200), version=version) as (carrier, place):
+        assert isinstance(await carried(carrier, message(draft)), Delivered)
+    assert place.lines == [line]
+    assert place.seen[0].body == body
+
+
+async def test_money_is_a_plain_number_with_all_its_digits() -> None:
+    assert b'"totalGrossPrice":640.00,' in RECEIPT.body
+
+
+async def test_a_creation_looks_first_and_then_sends_its_options() -> None:
+    draft = contact_create.draft({"email": "anna@example.com"}, source="POS", create_as_unapproved=True)
+    made = json_answer(201, {"id": CONTACT})
+    async with carrying(error(404, "ContactNotFound"), made) as (carrier, place):
+        outcome = await carried(carrier, message(draft))
+    assert lasting(outcome) == Delivered("accepted", 201, CONTACT)
+    assert place.lines == [FIND, f"{CREATE}?source=POS&createAsUnapproved=true"]
+    assert place.seen[1].body == b'{"email":"anna@example.com"}'
+
+
+async def test_options_of_a_creation_are_headers_in_v2() -> None:
+    draft = contact_create.draft({"email": "anna@example.com"}, source="POS")
+    async with carrying(json_answer(201, {"id": CONTACT}), version=2, contact_key=None) as (carrier, place):
+        await carried(carrier, message(draft))
+    assert place.lines == ["POST /api/v2/contacts"]
+    assert place.seen[0].headers["source"] == "POS"
+    assert "storeexternalid" not in place.seen[0].headers
+
+
+# redeem after an unknown attempt --------------------------------------------------------------------------------------
+
+
+async def test_a_redeem_is_looked_up_only_after_an_unknown_attempt_and_only_with_a_contact() -> None:
+    async with carrying(answer(200)) as (carrier, _):
+        assert not carrier.looks_first(message(REDEMPTION))
+        assert carrier.looks_first(message(REDEMPTION, unknown=True))
+        assert not carrier.looks_first(message(LONE_REDEMPTION, unknown=True))
+        assert carrier.looks_first(message(LONE_REDEMPTION, unknown=True, contact_id=CONTACT))
+
+
+async def test_a_redemption_that_took_effect_is_delivered_without_a_second_one() -> None:
+    seen = assignments(redeemed=True, redeemedOn="2025-03-14T08:12:41Z")
+    async with carrying(seen) as (carrier, place):
+        outcome = await carried(carrier, message(REDEMPTION, unknown=True))
+    assert lasting(outcome) == Delivered("looked_up", 200)
+    assert place.lines == [LIST]
+
+
+@pytest.mark.parametrize("seen", [assignments(redeemed=False), json_answer(200, [])])
+async def test_a_redemption_that_is_open_or_absent_is_sent_again(seen: bytes) -> None:
+    async with carrying(seen, error(409, "PromotionAlreadyRedeemed")) as (carrier, place):
+        outcome = await carried(carrier, message(REDEMPTION, unknown=True))
+    assert lasting(outcome) == Delivered("conflict", 409)
+    assert place.lines == [LIST, REDEEM]
+
+
+async def test_a_redemption_of_somebody_else_is_rejected() -> None:
+    seen = assignments(redeemed=True, redeemedOn="2025-03-14T08:00:00Z")
+    async with carrying(seen) as (carrier, _):
+        outcome = await carried(carrier, message(REDEMPTION, unknown=True))
+    assert lasting(outcome) == Rejected("PromotionAlreadyRedeemed", 200)
+
+
+async def test_a_redeem_is_not_sent_while_the_look_up_has_no_answer() -> None:
+    async with carrying(answer(503)) as (carrier, place):
+        outcome = await carried(carrier, message(REDEMPTION, unknown=True))
+    assert lasting(outcome) == RetryAt("http_503", 503)
+    assert place.lines == [LIST]
+
+
+# updates by an attribute ----------------------------------------------------------------------------------------------
+
+
+async def test_an_update_by_an_attribute_learns_the_contact_first_and_is_then_sent_to_it() -> None:
+    async with carrying(json_answer(200, CONTACT), answer(200)) as (carrier, place):
+        found = await carried(carrier, message(NAMED_UPDATE))
+        assert lasting(found) == SameContact(CONTACT, 200)
+        outcome = await carried(carrier, message(NAMED_UPDATE, contact_id=CONTACT))
+    assert lasting(outcome) == Delivered("accepted", 200, CONTACT)
+    assert place.lines == [f"{FIND}&contactType=Member", PATCH]
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "status"),
+    [(error(404, "ContactNotFound"), "ContactNotFound", 404), (error(409, "MultipleMatches"), "MultipleMatches", 409)],
+)
+async def test_an_update_of_nobody_or_of_several_is_rejected(told: bytes, code: str, status: int) -> None:
+    async with carrying(told) as (carrier, place):
+        assert lasting(await carried(carrier, message(NAMED_UPDATE))) == Rejected(code, status)
+    assert len(place.seen) == 1
+
+
+async def test_a_request_that_needs_a_look_up_is_not_made_without_one() -> None:
+    async with carrying(answer(200)) as (carrier, _):
+        with pytest.raises(LookupError):
+            carrier.request(message(NAMED_UPDATE))
+
+
+# creations that meet somebody -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("unknown", "how"), [(False, "exists"), (True, "looked_up")])
+async def test_a_contact_that_is_there_is_kept_and_its_id_told(unknown: bool, how: str) -> None:
+    async with carrying(json_answer(200, CONTACT)) as (carrier, place):
+        outcome = await carried(carrier, message(CREATION, unknown=unknown))
+    assert lasting(outcome) == Delivered(how, 200, CONTACT)
+    assert place.lines == [FIND]
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+async def test_a_contact_that_is_there_is_updated_where_the_shop_said_so(unknown: bool) -> None:
+    async with carrying(json_answer(200, CONTACT), answer(200)) as (carrier, place):
+        outcome = await carried(carrier, message(UPSERT, unknown=unknown))
+    assert lasting(outcome) == Delivered("accepted", 200, CONTACT)
+    assert place.lines == [FIND, PATCH]
+    assert place.seen[1].body == b'{"email":"anna@example.com","city":"Lund"}'
+
+
+async def test_a_creation_with_several_matches_is_rejected_and_creates_nobody() -> None:
+    async with carrying(error(409, "MultipleMatches")) as (carrier, place):
+        assert lasting(await carried(carrier, message(CREATION))) == Rejected("MultipleMatches", 409)
+    assert place.lines == [FIND]
+
+
+@pytest.mark.parametrize(
+    ("draft", "unknown", "expected", "lines"),
+    [
+        (CREATION, False, Delivered("exists", 200, CONTACT), [FIND, CREATE, FIND]),
+        (CREATION, True, Delivered("looked_up", 200, CONTACT), [FIND, CREATE, FIND]),
+        (UPSERT, False, Delivered("accepted", 200, CONTACT), [FIND, CREATE, FIND, PATCH]),
+    ],
+)
+async def test_a_key_that_was_taken_in_between_is_looked_up_again(
+    draft: Draft, unknown: bool, expected: Outcome, lines: list[str]
+) -> None:
+    told = [error(404, "ContactNotFound"), error(409, "ApprovedContactWithKeyExists"), json_answer(200, CONTACT)]
+    async with carrying(*told, answer(200)) as (carrier, place):
+        assert lasting(await carried(carrier, message(draft, unknown=unknown))) == expected
+    assert place.lines == lines
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+async def test_a_key_that_another_person_has_is_a_rejection_and_changes_nobody(unknown: bool) -> None:
+    taken = json_answer(409, {"errorCode": "ApprovedContactWithKeyExists", "contactId": OTHER})
+    nobody = error(404, "ContactNotFound")
+    async with carrying(nobody, taken, nobody) as (carrier, place):
+        outcome = await carried(carrier, message(UPSERT, unknown=unknown))
+    assert lasting(outcome) == Rejected("ApprovedContactWithKeyExists", 409, may_have_happened=unknown)
+    assert place.lines == [FIND, CREATE, FIND]
+
+
+@pytest.mark.parametrize(
+    ("draft", "unknown", "expected"),
+    [
+        (CREATION, False, Delivered("exists", 409, OTHER)),
+        (CREATION, True, Delivered("conflict", 409, OTHER)),
+        (UPSERT, True, Delivered("conflict", 409, OTHER)),
+        (UPSERT, False, Rejected("ApprovedContactWithKeyExists", 409)),
+    ],
+)
+async def test_without_a_key_attribute_the_409_is_all_that_tells(
+    draft: Draft, unknown: bool, expected: Outcome
+) -> None:
+    taken = json_answer(409, {"errorCode": "ApprovedContactWithKeyExists", "contactId": OTHER})
+    async with carrying(taken, contact_key=None) as (carrier, place):
+        assert not carrier.looks_first(message(draft, unknown=unknown))
+        assert lasting(await carried(carrier, message(draft, unknown=unknown))) == expected
+    assert place.lines == [CREATE]
+
+
+async def test_a_creation_whose_answer_was_lost_is_unknown() -> None:
+    async with carrying(error(404, "ContactNotFound"), close) as (carrier, _):
+        assert lasting(await carried(carrier, message(CREATION))) == RetryAt("broken", unknown=True)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "parameter"),
+    [
+        ("email", "anna@example.com", "email=anna%40example.com"),
+        ("mobilePhone", "+46700000001", "mobilePhone=%2B46700000001"),
+        ("socialSecurityNumber", "198804091234", "socialSecurityNumber=198804091234"),
+        ("externalId", "K 7", "customKey=K%207"),
+        ("memberNumber", "70012345", "customKey=70012345"),
+    ],
+)
+async def test_a_creation_is_looked_up_by_the_key_attribute(attribute: str, value: str, parameter: str) -> None:
+    draft = contact_create.draft({attribute: value}, contact_key=attribute)
+    async with carrying(json_answer(200, CONTACT), contact_key=attribute) as (carrier, place):
+        await carried(carrier, message(draft))
+    assert place.lines == [f"GET /api/v3/contacts/id?{parameter}"]
+
+
+# after a file ---------------------------------------------------------------------------------------------------------
+
+
+async def confirmed(draft: Draft, *answers: bytes, newer: frozenset[str] = frozenset()) -> tuple[Outcome, Loopback]:
+    async with carrying(*answers) as (carrier, place):
+        return lasting(await carrier.confirm(message(draft), newer)), place
+
+
+async def test_a_redemption_that_the_file_brought_is_confirmed() -> None:
+    outcome, place = await confirmed(REDEMPTION, assignments(redeemed=True, redeemedOn="2025-03-14T08:12:40Z"))
+    assert outcome == Delivered("looked_up", 200)
+    assert place.lines == [LIST]
+
+
+@pytest.mark.parametrize("told", [answer(200), error(409, "PromotionAlreadyRedeemed")])
+async def test_a_redemption_that_is_still_open_is_redeemed(told: bytes) -> None:
+    outcome, place = await confirmed(REDEMPTION, assignments(redeemed=False), told)
+    assert isinstance(outcome, Delivered)
+    assert place.lines == [LIST, REDEEM]
+
+
+async def test_a_redemption_without_a_contact_is_redeemed_and_the_409_confirms_it() -> None:
+    outcome, place = await confirmed(LONE_REDEMPTION, error(409, "PromotionAlreadyRedeemed"))
+    assert outcome == Delivered("conflict", 409)
+    assert place.lines == [REDEEM]
+
+
+async def test_a_receipt_is_posted_again() -> None:
+    outcome, place = await confirmed(RECEIPT, answer(202))
+    assert outcome == Delivered("accepted", 202)
+    assert (place.lines, place.seen[0].body) == (["POST /api/v3/receipts"], RECEIPT.body)
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        {"id": CONTACT, "attributes": {"city": "Lund"}, "preferences": {"acceptsSms": False}},
+        {"id": CONTACT, "city": "Lund", "preferences": {"acceptsSms": False}},
+    ],
+)
+async def test_an_update_that_the_contact_shows_is_confirmed(contact: object) -> None:
+    outcome, place = await confirmed(UPDATE, json_answer(200, contact))
+    assert outcome == Delivered("looked_up", 200, CONTACT)
+    assert place.lines == [READ]
+
+
+async def test_only_what_differs_and_no_newer_entry_has_set_is_sent_again() -> None:
+    draft = contact_update.draft(
+        address(contact_id=CONTACT),
+        {"city": "Lund", "street": "Provgatan 7", "zipCode": "1", "preferences": {"acceptsSms": False}},
+    )
+    contact = {"id": CONTACT, "attributes": {"city": "Malmö", "street": "x", "zipCode": "1"}}
+    told = [json_answer(200, contact), answer(200)]
+    outcome, place = await confirmed(draft, *told, newer=frozenset({"street", "preferences.acceptsSms"}))
+    assert outcome == Delivered("accepted", 200, CONTACT)
+    assert place.lines == [READ, PATCH]
+    assert place.seen[1].body == b'{"city":"Lund"}'
+
+
+async def test_an_update_of_which_newer_entries_have_set_everything_asks_nothing() -> None:
+    outcome, place = await confirmed(UPDATE, answer(500), newer=frozenset({"city", "preferences.acceptsSms"}))
+    assert outcome == Delivered("looked_up", contact_id=CONTACT)
+    assert place.seen == []
+
+
+async def test_an_update_by_an_attribute_is_read_back_by_its_id() -> None:
+    contact = {"id": CONTACT, "attributes": {"city": "Lund"}}
+    outcome, place = await confirmed(NAMED_UPDATE, json_answer(200, CONTACT), json_answer(200, contact))
+    assert outcome == Delivered("looked_up", 200, CONTACT)
+    assert place.lines == [f"{FIND}&contactType=Member", READ]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (error(404, "ContactNotFound"), Rejected("ContactNotFound", 404, may_have_happened=True)),
+        (answer(500), RetryAt("http_500", 500)),
+        (answer(200, b"<html>", Content_Type="text/html"), RetryAt("unexpected_answer", 200)),
+        (answer(401), NotAllowed(401)),
+        (answer(429), SlowDown()),
+    ],
+)
+async def test_an_update_that_cannot_be_read_back_is_not_delivered(told: bytes, expected: Outcome) -> None:
+    outcome, place = await confirmed(UPDATE, told)
+    assert outcome == expected
+    assert place.lines == [READ]
+
+
+@pytest.mark.parametrize("draft", [CREATION, UPSERT])
+async def test_a_created_contact_is_found_by_its_key_and_its_id_told(draft: Draft) -> None:
+    outcome, place = await confirmed(draft, json_answer(200, CONTACT))
+    assert outcome == Delivered("looked_up", 200, CONTACT)
+    assert place.lines == [FIND]
+
+
+async def test_a_contact_that_the_file_did_not_create_is_created() -> None:
+    outcome, place = await confirmed(CREATION, error(404, "ContactNotFound"), json_answer(201, {"id": CONTACT}))
+    assert outcome == Delivered("accepted", 201, CONTACT)
+    assert place.lines == [FIND, CREATE]
+
+
+async def test_a_created_contact_with_several_matches_is_told() -> None:
+    outcome, _ = await confirmed(CREATION, error(409, "MultipleMatches"))
+    assert outcome == Rejected("MultipleMatches", 409, may_have_happened=True)
+
+
+async def test_a_type_change_is_sent_again() -> None:
+    outcome, _ = await confirmed(TYPE, answer(200))
+    assert outcome == Delivered("accepted", 200, CONTACT)
+
+
+# probe ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_probe_asks_for_nobody_and_takes_a_refusal_for_health() -> None:
+    async with carrying(error(404, "ContactNotFound")) as (carrier, place):
+        assert isinstance(await carrier.probe(), Delivered)
+    assert place.lines == ["GET /api/v3/contacts/id?email=nobody%40voyado-async.invalid"]
+
+
+@pytest.mark.parametrize(("told", "expected"), [(answer(401), NotAllowed), (answer(503), RetryAt), (close, RetryAt)])
+async def test_the_probe_tells_what_is_wrong(told: Answer | bytes, expected: type) -> None:
+    async with carrying(told) as (carrier, _):
+        assert isinstance(await carrier.probe(), expected)
