@@ -4,8 +4,10 @@ http.py      one request -> Reply; errors mapped once
 replies.py   what a reply means (pure)
 routes.py    a call by its meaning -> Request, by the table of v2.py or v3.py
 carrier.py   one message -> look-up, request, outcome
+readback.py  what of an update a contact does not show (pure)
 direct.py    one direct call -> its answer, or EngageUnavailable / EngageRefused
-reads.py     direct reads with a memory: cache, one request for many callers, last known values
+memory.py    answers kept for a while, one request for many callers
+reads.py     the direct reads, with a memory
 
 Nothing here writes to the outbox, retries or sleeps on a schedule: that is the drainer's.
 """
