@@ -425,3 +425,23 @@ async def test_the_probe_asks_for_nobody_and_takes_a_refusal_for_health() -> Non
 async def test_the_probe_tells_what_is_wrong(told: Answer | bytes, expected: type) -> None:
     async with carrying(told) as (carrier, _):
         assert isinstance(await carrier.probe(), expected)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (error(404, "ContactNotFound"), Rejected("ContactNotFound", 404, may_have_happened=True)),
+        (error(409, "MultipleMatches"), Rejected("MultipleMatches", 409, may_have_happened=True)),
+        (answer(503), RetryAt("http_503", 503)),
+    ],
+)
+async def test_an_update_whose_contact_cannot_be_found_again_is_not_delivered(told: bytes, expected: Outcome) -> None:
+    outcome, place = await confirmed(NAMED_UPDATE, told)
+    assert outcome == expected
+    assert place.lines == [f"{FIND}&contactType=Member"]
+
+
+async def test_a_key_that_was_taken_waits_while_the_look_up_has_no_answer() -> None:
+    told = [error(404, "ContactNotFound"), error(409, "ApprovedContactWithKeyExists"), answer(503)]
+    async with carrying(*told) as (carrier, _):
+        assert lasting(await carried(carrier, message(CREATION))) == RetryAt("http_503", 503)
