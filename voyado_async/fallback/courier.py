@@ -135,6 +135,8 @@ class Courier:
         }
         self._ready = False
         self._gathered: int | None = None
+        self._again = False
+        """Entries came back out of a file: the next files need not wait for the interval."""
         self._left_over = 0
         self._failures = 0
         self._next_try = 0
@@ -171,7 +173,7 @@ class Courier:
         transfer = await self._transfer(now, notes)
         if now >= self._next_cleaning:
             await self._clean(now)
-        return notes.report(min(gathering, transfer, self._next_cleaning))
+        return notes.report(now if self._again else min(gathering, transfer, self._next_cleaning))
 
     # after a crash ----------------------------------------------------------------------------------------------------
 
@@ -199,14 +201,14 @@ class Courier:
         await self._store.update_file(file.id, state=FileState.WITHDRAWN, now=now, entries_to=State.EXHAUSTED)
         await _in_thread(self._spool.remove, file.name)
         notes.withdrawn.append(file.name)
-        self._gathered = None
+        self._again = True
 
     async def _lose(self, file: FileRecord, now: int, notes: _Notes) -> None:
         """Its copy is gone or damaged and it never left: its entries go into another file."""
         await self._store.update_file(file.id, state=FileState.LOST, now=now, entries_to=State.EXHAUSTED)
         await _in_thread(self._spool.remove, file.name)
         notes.lost.append(file.name)
-        self._gathered = None
+        self._again = True
 
     # back to the API --------------------------------------------------------------------------------------------------
 
@@ -229,6 +231,7 @@ class Courier:
         """Write files if it is time. Returns when it is time again."""
         interval = self._settings.fallback_interval
         count, oldest = await self._store.exhausted_lines()
+        self._again = self._again and count > 0
         due = plans.gathering_due(
             count=count,
             oldest=oldest,
@@ -238,9 +241,10 @@ class Courier:
             max_lines=self._settings.fallback_max_lines,
             now=now,
         )
-        if due is None or now < due:
+        if due is None or (now < due and not self._again):
             return due if due is not None else now + plans.milliseconds(interval)
         self._gathered = now
+        self._again = False
         batch = Batch(self._settings.fallback_max_lines)
         async for message in self._store.exhausted():
             try:
@@ -253,7 +257,7 @@ class Courier:
         for planned in batch.rest():
             await self._write(planned, now, notes)
         self._left_over, _ = await self._store.exhausted_lines()
-        return now if self._gathered is None else now + plans.milliseconds(interval)
+        return now + plans.milliseconds(interval)
 
     async def _write(self, planned: PlannedFile, now: int, notes: _Notes) -> None:
         """One file: complete on disk, then known to the database."""

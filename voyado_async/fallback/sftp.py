@@ -38,8 +38,9 @@ ANSWER_TIMEOUT = 60.0
 BLOCK = 1 << 20
 """Bytes that are on their way at once (PERFORMANCE 6)."""
 
-PIECE = 1 << 15
-"""Bytes of one request: what every server takes."""
+LARGEST_PIECE = 1 << 17
+"""Bytes of one request at most, where the server takes as many: above that sshd drops the connection
+(PERFORMANCE 6)."""
 
 _PLAIN_HOST_KEYS = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
 
@@ -96,12 +97,19 @@ def _options(settings: Settings, connect_timeout: float) -> dict[str, Any]:
     }
     pinned = settings.sftp_host_key
     if pinned is None:
-        return options | {"known_hosts": settings.sftp_known_hosts}
+        return options | {"known_hosts": _known_hosts(settings.sftp_known_hosts or "")}
     return options | {
         "known_hosts": ([], [], []),
         "server_host_key_algs": _PLAIN_HOST_KEYS,
         "client_factory": lambda: _PinnedHost(pinned),
     }
+
+
+def _known_hosts(path: str) -> asyncssh.SSHKnownHosts:
+    try:
+        return asyncssh.read_known_hosts(path)
+    except (OSError, ValueError):
+        raise UploadFailed("host_key", f"the known_hosts file {path} cannot be read") from None
 
 
 class Remote:
@@ -153,7 +161,8 @@ class Remote:
 
     async def _write(self, target: asyncssh.SFTPClientFile, offset: int, block: bytes, folder: str, name: str) -> None:
         """The pieces of a block side by side. asyncssh does so too, but leaves their errors behind at a time-out."""
-        pieces = [(offset + start, block[start : start + PIECE]) for start in range(0, len(block), PIECE)]
+        size = min(self._client.limits.max_write_len, LARGEST_PIECE)
+        pieces = [(offset + start, block[start : start + size]) for start in range(0, len(block), size)]
         try:
             async with self._step(f"uploading {name} to {folder}"):
                 answers = await asyncio.gather(
@@ -226,7 +235,7 @@ def _telling(what: str, *, lost: str) -> Iterator[None]:
     except asyncssh.PermissionDenied:
         raise UploadFailed("login", f"{what}: user name, password or key was refused") from None
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
-        raise UploadFailed("login", f"{what}: the key file or the known_hosts file cannot be read") from None
+        raise UploadFailed("login", f"{what}: the key file cannot be read, or it has a passphrase") from None
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
         raise UploadFailed("folder_missing", f"{what}: there is no such folder") from None
     except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded):

@@ -149,6 +149,20 @@ async def test_the_password_lets_in_and_a_wrong_one_does_not(own: FileServer) ->
     assert "wrong-pass-word" not in str(failed)
 
 
+@pytest.mark.parametrize("content", ["not a key", "[127.0.0.1]:22 ssh-ed25519 AAAA", "@what 127.0.0.1 x y"])
+async def test_a_known_hosts_file_that_is_none_trusts_nobody(own: FileServer, tmp_path: Path, content: str) -> None:
+    (tmp_path / "broken").write_text(content)
+    failed = await failure_of(own.settings(sftp_host_key=None, sftp_known_hosts=str(tmp_path / "broken")))
+    assert failed.reason == "host_key"
+
+
+async def test_a_key_file_with_a_passphrase_is_told(own: FileServer, tmp_path: Path) -> None:
+    own.client_key.write_private_key(tmp_path / "sealed", "pkcs8-pem", passphrase="p")
+    failed = await failure_of(own.settings(sftp_key_file=str(tmp_path / "sealed")))
+    assert failed.reason == "login"
+    assert "passphrase" in str(failed)
+
+
 async def test_nothing_of_the_operators_own_ssh_is_used(
     own: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
