@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FileServer
+from file_servers import FileServer
 
 from voyado_async.delivery import Draft, FileFamily, Message
 from voyado_async.errors import OutboxUnavailable, UploadFailed

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncssh
 import pytest
-from conftest import FileServer, own_server
+from file_servers import FileServer, own_server
 
 from voyado_async.errors import UploadFailed
 from voyado_async.fallback import sftp
