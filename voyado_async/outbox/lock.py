@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from voyado_async.errors import OutboxUnavailable
 
@@ -34,6 +34,11 @@ class LockFile:
         if self._descriptor is None:
             raise OutboxUnavailable(f"{self.path} is closed; nothing was written")
         return self._descriptor
+
+    @property
+    def closed(self) -> bool:
+        """By `close`, or because this is a forked child."""
+        return self._descriptor is None
 
     def take(self) -> bool:
         """Take the lock without waiting."""
@@ -69,68 +74,79 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 class Turn:
     """The writers' turn: processes queue here before BEGIN IMMEDIATE, because SQLite's own waiting starves
-    (PERFORMANCE: of two saturating writers one got nothing for 1.5 s). Used from the writer's thread only."""
+    (PERFORMANCE: of two saturating writers one got nothing for 1.5 s). Used by one thread at a time."""
 
     def __init__(self, path: str) -> None:
         self._file = LockFile(path)
-        self._requests: SimpleQueue[threading.Event] = SimpleQueue()
+        self._calls: SimpleQueue[bool] = SimpleQueue()
         self._waiter: threading.Thread | None = None
         self._guard = threading.Lock()
-        self._abandoned: set[threading.Event] = set()
+        self._queued = False
+        """The second thread waits in the kernel's queue. What it gets goes to who wants it by then."""
+        self._wanted: threading.Event | None = None
         self.contended = 0
         """How often another process had the turn when this one wanted it."""
 
     def __enter__(self) -> Turn:
-        if not self._file.take():
+        with self._guard:
+            # Both threads share one open file, and so one lock: a lock taken here while the other thread waits would
+            # be given away by it.
+            if not self._queued and self._file.take():
+                return self
             self.contended += 1
-            self._wait()
+            granted = self._wanted = threading.Event()
+            if not self._queued:
+                self._queue_up()
+        self._wait(granted)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.release()
 
-    def _wait(self) -> None:
+    def _queue_up(self) -> None:
         """Wait in the kernel's queue, which is fair, but not for ever. flock itself knows no time-out, so a second
         thread waits; a turn that comes after its time-out is given straight back."""
+        self._queued = True
         if self._waiter is None:
             self._waiter = threading.Thread(target=self._serve, name="voyado-turn", daemon=True)
             self._waiter.start()
-        granted = threading.Event()
-        self._requests.put(granted)
+        self._calls.put(True)
+
+    def _wait(self, granted: threading.Event) -> None:
         if granted.wait(TURN_WAIT):
             return
         with self._guard:
             if granted.is_set():
                 return
-            self._abandoned.add(granted)
+            self._wanted = None
         raise OutboxUnavailable(
-            f"another process has held the turn at {self._file.path} for {TURN_WAIT:.0f} s; nothing was written"
+            f"another process has held the turn at {self._file.path} for {TURN_WAIT:g} s; nothing was written"
         )
 
     def _serve(self) -> None:
-        while True:
-            granted = self._requests.get()
-            with self._guard:
-                if granted in self._abandoned:
-                    self._abandoned.discard(granted)
-                    continue
+        while self._calls.get():
             try:
                 self._file.wait()
             except (OSError, OutboxUnavailable):
+                with self._guard:
+                    self._queued, self._waiter = False, None
                 return
             with self._guard:
-                if granted in self._abandoned:
-                    self._abandoned.discard(granted)
+                self._queued = False
+                wanted, self._wanted = self._wanted, None
+                if wanted is not None:
+                    wanted.set()
+                elif not self._file.closed:
                     self._file.release()
-                else:
-                    granted.set()
 
     def close(self) -> None:
-        """Close the file; a waiter that is still in the kernel's queue is a daemon and ends with the process."""
-        with suppress(Empty):
-            while True:
-                self._requests.get_nowait()
-        self._file.close()
+        """Close the file. A thread that is still in the kernel's queue is a daemon and ends with that wait."""
+        with self._guard:
+            waiter, idle = self._waiter, not self._queued
+            self._file.close()
+        self._calls.put(False)
+        if waiter is not None and idle:
+            waiter.join()
 
 
 class DrainRight:
@@ -141,8 +157,8 @@ class DrainRight:
         self._file: LockFile | None = None
 
     def take(self) -> bool:
-        """Whether this process may drain now."""
-        if self._file is None:
+        """Whether this process may drain now. A forked child has not inherited the right."""
+        if self._file is None or self._file.closed:
             file = LockFile(self._path)
             if not file.take():
                 file.close()
