@@ -32,6 +32,9 @@ MAX_BYTES = 4_000_000
 
 _CONNECTION_CHUNK = 64
 
+_OF_ONE_WRITE = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What is wrong with one write's values (too long for SQLite, for example), and not with the database."""
+
 
 class Connection(aiosqlite.Connection):
     """An aiosqlite connection that can run a whole transaction in one hop to its thread."""
@@ -100,22 +103,30 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="voyado-outbox-writer")
 
     async def close(self) -> None:
-        """Finish what waits, then close the connection inside the turn: closing may checkpoint."""
+        """Finish what waits, then close the connection inside the turn: closing may checkpoint.
+
+        Cancelling it does not stop it: a connection that stays open keeps the process alive for ever.
+        """
         if self._task is None:
             return
         task, self._task = self._task, None
         self._wake.set()
-        await task
+        await asyncio.shield(asyncio.create_task(self._shut(task), name="voyado-outbox-close"))
 
-        def shut(database: sqlite3.Connection) -> None:
-            # Who can't have the turn isn't the last to close either: its holder still has the file open.
-            with suppress(OutboxUnavailable), self._turn:
-                database.close()
-
+    async def _shut(self, task: asyncio.Task[None]) -> None:
         try:
-            await self._connection.run(shut)
+            # Not `await task`: one that was cancelled or that failed is no reason to leave the connection open.
+            await asyncio.wait([task])
+            self._fail(list(self._waiting), ClientClosed("the outbox was closed; nothing was stored"))
+            self._waiting.clear()
+            await self._connection.run(self._close_in_turn)
         finally:
             await self._connection.close()
+
+    def _close_in_turn(self, database: sqlite3.Connection) -> None:
+        # Who can't have the turn isn't the last to close either: its holder still has the file open.
+        with suppress(OutboxUnavailable), self._turn:
+            database.close()
 
     async def enqueue(self, prepared: Sequence[Prepared]) -> list[Stored]:
         """Store all of them or none. Raises KeyConflict or OutboxUnavailable, and then nothing of it is stored."""
@@ -129,13 +140,22 @@ class Writer:
         result: T = await self._submit(_Write(work, self._future(), rows))
         return result
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process than the one that opened the outbox."""
+        return os.getpid() != self._pid
+
+    def refuse_if_forked(self) -> None:
+        """Neither SQLite's connections nor the threads behind them live on in a forked child."""
+        if self.forked:
+            raise ClientClosed("this process was forked after the outbox was opened; open a client in the new process")
+
     @staticmethod
     def _future() -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
     async def _submit(self, write: _Write) -> Any:
-        if os.getpid() != self._pid:
-            raise ClientClosed("this process was forked after the outbox was opened; open a client in the new process")
+        self.refuse_if_forked()
         if self._task is None:
             raise ClientClosed("the outbox is closed; nothing was stored")
         if self._task.done():
@@ -173,7 +193,7 @@ class Writer:
         try:
             results = await self._connection.run(lambda database: self._transact(database, works))
         except sqlite3.Error as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
+            if isinstance(error, _OF_ONE_WRITE):
                 await self._one_by_one(batch, error)
             else:
                 self._fail(batch, unavailable(error, self._path))
