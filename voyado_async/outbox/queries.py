@@ -6,6 +6,7 @@ A query begins with a line ``-- name: some_name`` and the comment under it says 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 
@@ -18,6 +19,9 @@ class Queries:
 
     def __init__(self, text: str) -> None:
         parts = _NAME.split(text)
+        twice = [name for name, count in Counter(parts[1::2]).items() if count > 1]
+        if twice:
+            raise ValueError(f"queries of the same name: {', '.join(twice)}")
         self._queries = {
             name: "\n".join(line for line in sql.splitlines() if not line.startswith("--")).strip()
             for name, sql in zip(parts[1::2], parts[2::2], strict=True)
