@@ -49,7 +49,10 @@ class Breaker:
     def failed(self, lane: int | None, now: int) -> bool:
         """A transient failure; of a probe that belongs to no lane with None. Says whether the breaker opened by it."""
         self.last_failed_lane = lane
-        if self.state != CLOSED:
+        if self.state == OPEN:
+            # Sent before it opened: no probe, and no reason to let the first probe wait longer.
+            return False
+        if self.state == PROBING:
             self.state = OPEN
             self.probes += 1
             self.next_probe = now + self._delays[min(self.probes, len(self._delays) - 1)]
