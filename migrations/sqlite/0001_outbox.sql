@@ -39,6 +39,7 @@ CREATE TABLE lane (
 ) STRICT;
 
 CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
+CREATE INDEX lane_joined ON lane (joined) WHERE joined IS NOT NULL;
 
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY,

@@ -28,6 +28,9 @@ FILE_MOVES: dict[str, frozenset[str]] = {
 }
 """From where a file may go where. An upload that has begun is never taken back (DESIGN 3, "Fallback")."""
 
+INCOMPLETE = "incomplete"
+"""The problem of a file in the spool whose entries do not all stand in it."""
+
 
 class FileChange(NamedTuple):
     """What `update_file` was asked for."""
@@ -57,18 +60,17 @@ def add(connection: sqlite3.Connection, record: FileRecord) -> int:
     return int(connection.execute(SQL["add_file"], values).fetchall()[0][0])
 
 
-def spool(connection: sqlite3.Connection, file_id: int, record: FileRecord, ids: Sequence[int], now: int) -> list[int]:
-    """Some of its entries stand in it now. Returns those that moved."""
+def spool(
+    connection: sqlite3.Connection, file_id: int, record: FileRecord, ids: Sequence[int], now: int, *, last: bool
+) -> list[int]:
+    """Some of its entries stand in it now. Returns those that moved. `last`: with them it is complete."""
     rows = connection.execute(SQL["spool_entries"], {"file": file_id, "ids": as_json(ids), "now": now}).fetchall()
     line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
     moves.record(connection, [(entry, line) for entry, _ in rows])
     moves.refresh(connection, {lane for _, lane in rows})
+    if last and len(rows) == len(ids):
+        connection.execute(SQL["mark_complete"], {"id": file_id})
     return [entry for entry, _ in rows]
-
-
-def complete(connection: sqlite3.Connection, file_id: int) -> None:
-    """Every entry of the file stands in it."""
-    connection.execute(SQL["mark_complete"], {"id": file_id})
 
 
 def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tuple[list[int], bool]:
@@ -76,7 +78,9 @@ def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tu
     row = connection.execute(SQL["file_state"], {"id": change.id}).fetchone()
     if row is None or change.state not in FILE_MOVES[row[0]]:
         raise TransitionRefused(f"file {change.id} is {row[0] if row else 'unknown'} and cannot become {change.state}")
-    name = row[1]
+    _, name, problem = row
+    if problem == INCOMPLETE and change.state in ("uploading", "uploaded"):
+        raise TransitionRefused(f"file {change.id} is incomplete and cannot leave: some of its entries are elsewhere")
     if change.entries_to is None:
         _write(connection, change)
         return [], True
@@ -93,17 +97,19 @@ def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tu
         if not left:
             _write(connection, change)
         return moved, not left
+    if change.outage_only and problem != INCOMPLETE and not _of_outage(connection, change.id):
+        # Not so where a crash left it half taken back: what remains of it is exhausted again.
+        return [], True
     return _take_back(connection, change, name, limit)
+
+
+def _of_outage(connection: sqlite3.Connection, file_id: int) -> bool:
+    return connection.execute(SQL["file_of_outage"], {"file": file_id}).fetchone() is not None
 
 
 def _take_back(connection: sqlite3.Connection, change: FileChange, name: str, limit: int) -> tuple[list[int], bool]:
     """Withdrawn or lost: marked first, so that nobody uploads a file some of whose entries are elsewhere."""
     assert change.entries_to is not None
-    if change.outage_only and connection.execute(SQL["file_of_outage"], {"file": change.id}).fetchone() is None:
-        # Nothing left of the outage in a file that a crash left half taken back: what remains is exhausted again.
-        incomplete = connection.execute(SQL["file_incomplete"], {"id": change.id}).fetchone() is not None
-        if not incomplete:
-            return [], True
     connection.execute(SQL["mark_incomplete"], {"id": change.id})
     moved = _move(connection, change, name, State.SPOOLED, change.entries_to, limit)
     if len(moved) == limit:
@@ -120,10 +126,9 @@ def _move(
         "outage_only": change.outage_only,
     }  # fmt: skip
     rows = connection.execute(SQL["move_file_entries"], values).fetchall()
-    line = Attempt(at=change.now, what="file", outcome=target, code=name)
-    moves.record(connection, [(entry, line) for entry, _ in rows])
-    moves.refresh(connection, {lane for _, lane in rows})
-    return [entry for entry, _ in rows]
+    moves.record(connection, [(entry, Attempt(change.now, "file", state, code=name)) for entry, _, state in rows])
+    moves.refresh(connection, {lane for _, lane, _ in rows})
+    return [entry for entry, _, _ in rows]
 
 
 def _write(connection: sqlite3.Connection, change: FileChange) -> None:

@@ -33,6 +33,11 @@ CONTACT = "contact:"
 """Lanes of contacts whose id is known begin with it."""
 
 
+def contact_lane(contact_id: str) -> str:
+    """The lane of a contact. Ids are GUIDs in either case (ref 6.8)."""
+    return CONTACT + contact_id.lower()
+
+
 def as_json(value: object) -> str:
     """A set of values as one argument."""
     return _encode(value).decode()
@@ -129,6 +134,12 @@ def _holders(
 
 def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int | None]]) -> None:
     keyed = [(p.hash, p.content, entry_id, p.created) for entry_id, p, _ in new if p.hash is not None]
+    # Under a key of the shop's own, the natural one still finds it, so that one promotion is not spent twice.
+    keyed += [
+        (key_hash(p.draft.kind, p.draft.natural_key), p.content, entry_id, p.created)
+        for entry_id, p, _ in new
+        if p.hash is not None and p.draft.natural_key not in (None, p.draft.key)
+    ]
     if keyed:
         _insert(connection, "add_keys", keyed)
     _insert(connection, "add_lanes", [(lane,) for lane in dict.fromkeys(p.draft.lane for _, p, _ in new)])
@@ -161,22 +172,46 @@ def record(connection: sqlite3.Connection, lines: Sequence[tuple[int, Attempt]])
         connection.execute(SQL["record"], {"lines": as_json(rows)})
 
 
-def mark_sending(connection: sqlite3.Connection, ids: Sequence[int], now: int) -> set[int]:
-    """Those of the entries whose request goes out now."""
+def mark_sending(connection: sqlite3.Connection, ids: Sequence[int], now: int) -> list[bool]:
+    """For each of the entries: whether its request goes out now. Asked twice, once."""
     rows = connection.execute(SQL["mark_sending"], {"ids": as_json(ids), "now": now}).fetchall()
-    return {row[0] for row in rows}
+    going = {row[0] for row in rows}
+    won = []
+    for entry_id in ids:
+        won.append(entry_id in going)
+        going.discard(entry_id)
+    return won
 
 
-def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> set[int]:
-    """Move entries (at most one move each) and put their lanes right. Returns the ids that moved."""
+def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> list[bool]:
+    """Move entries, in the order given, and put their lanes right. For each settlement: whether it moved its entry."""
     for move in settlements:
         assert move.source == move.target or may_move(move.source, move.target), (move.source, move.target)
+    won = [False] * len(settlements)
+    left = list(enumerate(settlements))
+    while left:
+        # An entry stands in one statement at most once, so that of two movers of one entry only one can win.
+        first: dict[int, tuple[int, Settlement]] = {}
+        for place, settlement in left:
+            first.setdefault(settlement.id, (place, settlement))
+        moved = _settle_once(connection, [settlement for _, settlement in first.values()], now)
+        for place, settlement in first.values():
+            won[place] = settlement.id in moved
+        done = {place for place, _ in first.values()}
+        left = [(place, settlement) for place, settlement in left if place not in done]
+    return won
+
+
+def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> set[int]:
+    """Move different entries. Returns the ids that moved."""
     rows = [(s.id, s.source, s.target, s.due, s.slots, int(s.unknown), s.reason, int(s.outage)) for s in settlements]
     moved = dict(connection.execute(SQL["settle"], {"moves": as_json(rows), "now": now}).fetchall())
     record(connection, [(s.id, s.attempt) for s in settlements if s.attempt is not None and s.id in moved])
     for s in settlements:
         if s.rest_until and s.id in moved:
             connection.execute(SQL["rest_lane"], {"lane": moved[s.id], "until": s.rest_until})
+        if s.contact_id is not None and s.id in moved:
+            connection.execute(SQL["remember_lane"], {"lane": moved[s.id], "id": s.contact_id, "now": now})
     if moved:
         refresh(connection, set(moved.values()))
     return set(moved)
@@ -218,7 +253,7 @@ def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
 
 def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, address: str, now: int) -> bool:
     """Two lanes turn out to be one contact's."""
-    key = CONTACT + contact_id
+    key = contact_lane(contact_id)
     connection.execute(SQL["remember_contact"], {"address": address, "id": contact_id, "now": now})
     _insert(connection, "add_lanes", [(key,)])
     target = int(connection.execute(SQL["lane_of_key"], {"key": key}).fetchone()[0])
@@ -231,6 +266,7 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
     connection.execute(SQL["inherit_rest"], sides)
     connection.execute(SQL["join_entries"], sides)
     connection.execute(SQL["join_lane"], sides)
+    connection.execute(SQL["join_joined"], sides)
     refresh(connection, [target])
     return True
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +19,18 @@ import msgspec
 
 from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, FileFamily, Kind, Message
-from voyado_async.errors import ConfigurationError, EntryNotFound, OutboxDamaged, OutboxMismatch, OutboxUnavailable
+from voyado_async.errors import (
+    ClientClosed,
+    ConfigurationError,
+    EntryNotFound,
+    OutboxDamaged,
+    OutboxMismatch,
+    OutboxUnavailable,
+)
 from voyado_async.outbox import file_moves, moves
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
-from voyado_async.outbox.moves import CONTACT, SQL, Prepared, as_json, key_hash
+from voyado_async.outbox.moves import SQL, Prepared, as_json, contact_lane, key_hash
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -40,6 +48,7 @@ from voyado_async.outbox.wake import Poker
 from voyado_async.outbox.writer import Connection, Writer, connection
 
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
 
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
@@ -49,6 +58,9 @@ LONGEST_DELAY = 90 * 60 * 1000
 legal delay is a Retry-After of an hour with its jitter."""
 
 _FAR = 1 << 62
+_OLDEST_SQLITE = (3, 38, 0)
+"""RETURNING came with 3.35, STRICT with 3.37, ``->>`` with 3.38."""
+_SMALLEST_PAGE = 512
 
 
 class SqliteOutbox:
@@ -82,7 +94,12 @@ class SqliteOutbox:
         return self
 
     async def close(self) -> None:
-        """What was submitted is committed first. The reader goes before the writer, whose closing may checkpoint."""
+        """What was submitted is committed first. The reader goes before the writer, whose closing may checkpoint.
+
+        In a forked child nothing is closed: connections and threads are the parent's.
+        """
+        if self._writer.forked:
+            return
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
@@ -113,10 +130,14 @@ class SqliteOutbox:
         self._listeners.append(listener)
 
     async def _rows(self, query: str, **values: object) -> list[Any]:
+        return await self._read(lambda c: c.execute(SQL[query], values).fetchall())
+
+    async def _read(self, look: Callable[[sqlite3.Connection], R]) -> R:
+        self._writer.refuse_if_forked()
         if self._reader is None:
-            raise OutboxUnavailable(f"the outbox {self.path} is closed")
+            raise ClientClosed(f"the outbox {self.path} is closed")
         try:
-            return list(await self._reader.execute_fetchall(SQL[query], values))
+            return await self._reader.run(look)
         except sqlite3.OperationalError as error:
             raise OutboxUnavailable(f"the outbox {self.path} cannot be read now ({error})") from error
         except sqlite3.DatabaseError as error:
@@ -158,13 +179,11 @@ class SqliteOutbox:
 
     async def _mark_all(self, ids: Sequence[int]) -> list[bool]:
         now = self._clock.now()
-        moved = await self._writer.call(lambda c: moves.mark_sending(c, ids, now), rows=len(ids))
-        return [entry_id in moved for entry_id in ids]
+        return await self._writer.call(lambda c: moves.mark_sending(c, ids, now), rows=len(ids))
 
     async def _settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
         now = self._clock.now()
-        moved = await self._writer.call(lambda c: moves.settle(c, settlements, now), rows=2 * len(settlements))
-        return [settlement.id in moved for settlement in settlements]
+        return await self._writer.call(lambda c: moves.settle(c, settlements, now), rows=2 * len(settlements))
 
     async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
         return await self._in_chunks(lambda c: moves.exhaust_lanes(c, lanes, now, CHUNK))
@@ -185,6 +204,10 @@ class SqliteOutbox:
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
         now = self._clock.now()
         return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, address, now))
+
+    async def lane_of(self, contact_id: str) -> int | None:
+        rows = await self._rows("lane_of_key", key=contact_lane(contact_id))
+        return rows[0][0] if rows else None
 
     async def cancel(self, entry_id: int, reason: str) -> bool:
         now = self._clock.now()
@@ -222,12 +245,10 @@ class SqliteOutbox:
         moved: list[int] = []
         for start in range(0, len(entry_ids), CHUNK):
             ids = entry_ids[start : start + CHUNK]
-            moved += await self._writer.call(
-                lambda c, ids=ids: file_moves.spool(c, file_id, record, ids, now),  # type: ignore[misc] # mypy cannot infer a lambda's default
-                rows=2 * len(ids),
-            )
-        if len(moved) == len(entry_ids):
-            await self._writer.call(lambda c: file_moves.complete(c, file_id))
+            # Complete with its last chunk, if all the ones before moved whole.
+            last = len(moved) == start and start + CHUNK >= len(entry_ids)
+            step = partial(file_moves.spool, file_id=file_id, record=record, ids=ids, now=now, last=last)
+            moved += await self._writer.call(step, rows=2 * len(ids))
         return moved
 
     async def update_file(
@@ -278,7 +299,7 @@ class SqliteOutbox:
             ids=as_json(which.ids) if which.ids else None,
             states=as_json(which.states) if which.states else None,
             kinds=as_json(which.kinds) if which.kinds else None,
-            lane=None if which.contact is None else CONTACT + which.contact.lower(),
+            lane=None if which.contact is None else contact_lane(which.contact),
             error=which.error,
             since=which.since,
             until=which.until,
@@ -301,23 +322,39 @@ class SqliteOutbox:
         return {entry: (State(state), reason) for entry, state, reason in rows}
 
     async def counts(self) -> Counts:
+        def look(database: sqlite3.Connection) -> list[list[Any]]:
+            # One snapshot: what is written between two of these reads must not look like lost.
+            database.execute("BEGIN")
+            try:
+                return [database.execute(SQL[query]).fetchall() for query in ("counts", "counters", "oldest_pending")]
+            finally:
+                database.execute("COMMIT")
+
+        rows, books, waiting = await self._read(look)
         states: dict[str, int] = {state.value: 0 for state in State}
         kinds: dict[str, dict[str, int]] = {}
-        # Written meanwhile must not look like lost: the number of entries is read on both sides of the counting.
-        for kind, state, count in await self._rows("counts"):
+        for kind, state, count in rows:
             states[state] += count
             kinds.setdefault(kind, {})[state] = count
-        counters = dict(await self._rows("counters"))
-        oldest = (await self._rows("oldest_pending"))[0][0]
+        counters, oldest = dict(books), waiting[0][0]
         return Counts(
             states=states, kinds=kinds, enqueued=counters["enqueued"], purged=counters["purged"],
             forgotten=counters["forgotten"], oldest_pending=oldest,
         )  # fmt: skip
 
-    async def pending_redeems(self, assignment_ids: Sequence[str]) -> set[str]:
-        by_hash = {key_hash(Kind.REDEEM, assignment): assignment for assignment in assignment_ids}
-        rows = await self._rows("pending_redeems", hashes=as_json(list(by_hash)))
+    async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
+        # The natural key of a redeem is its assignment's id in lower case.
+        by_hash = {key_hash(Kind.REDEEM, assignment.lower()): assignment for assignment in assignment_ids}
+        rows = await self._rows("pending_redeems", hashes=as_json(list(by_hash)), as_of=as_of)
         return {by_hash[row[0]] for row in rows}
+
+    async def due_since(self) -> int | None:
+        due = [(await self._rows("due_since", rank=rank))[0][0] for rank in (0, 1)]
+        return min((moment for moment in due if moment is not None), default=None)
+
+    async def base_url(self) -> str | None:
+        rows = await self._rows("fact", name="base_url")
+        return rows[0][0] if rows else None
 
     async def contact_id(self, address: str) -> str | None:
         rows = await self._rows("contact_id", address=address)
@@ -351,9 +388,7 @@ class SqliteOutbox:
             await self._writer.call(lambda c: c.execute(SQL["set_fact"], values).fetchall())
 
     async def data_version(self) -> int:
-        if self._reader is None:
-            raise OutboxUnavailable(f"the outbox {self.path} is closed")
-        return int((await self._reader.run(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
+        return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
 
 
 def _struct(kind: type[T], row: Sequence[Any]) -> T:
@@ -370,6 +405,11 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
 
     Returns the migrations that were taken. A damaged, foreign or newer file is refused and not touched.
     """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        wanted = ".".join(map(str, _OLDEST_SQLITE))
+        raise ConfigurationError(
+            f"SQLite {sqlite3.sqlite_version} is too old for the outbox; it needs {wanted} or newer"
+        )
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
@@ -385,9 +425,10 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
                 _check_bound(database, path, base_url)
             database.execute("PRAGMA synchronous = FULL")
             taken: list[str] = []
+            if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # A new one, or one that came out of a backup that does not keep the mode.
+                database.execute("PRAGMA journal_mode = WAL")
             if version < newest():
-                if version == 0:
-                    database.execute("PRAGMA journal_mode = WAL")
                 taken = migrate(database, path)
             _bind(database, base_url)
             return taken
@@ -400,10 +441,10 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
 
 
 def _check_header(path: str) -> None:
-    """SQLite takes any file shorter than its header for an empty database, and would overwrite it."""
+    """SQLite takes any file shorter than its smallest page for an empty database, and would overwrite it."""
     with Path(path).open("rb") as file:
-        head = file.read(16)
-    if head and head != b"SQLite format 3\0":
+        head = file.read(_SMALLEST_PAGE)
+    if head and (len(head) < _SMALLEST_PAGE or not head.startswith(b"SQLite format 3\0")):
         raise OutboxDamaged(f"{path} is not a database; it was not touched. Choose another VOYADO_OUTBOX")
 
 
@@ -430,4 +471,8 @@ def _bind(database: sqlite3.Connection, base_url: str | None) -> None:
 
 async def open_outbox(path: str | Path, *, base_url: str | None, clock: Clock) -> SqliteOutbox:
     """Open the outbox at that absolute path, and make it where there is none."""
-    return await SqliteOutbox(str(path), clock, base_url).open()
+    try:
+        outbox = SqliteOutbox(str(path), clock, base_url)
+    except OSError as error:
+        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be used ({error.strerror})") from error
+    return await outbox.open()

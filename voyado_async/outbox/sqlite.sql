@@ -116,6 +116,7 @@ JOIN entry ON entry.id = lane.head
 JOIN body ON body.entry = entry.id
 LEFT JOIN contact ON contact.address = lane.key
 WHERE lane.head IS NOT NULL AND lane.rank = :rank AND lane.due BETWEEN :since AND :until
+AND entry.state = 'pending'
 ORDER BY lane.due, lane.id
 LIMIT :limit;
 
@@ -123,9 +124,13 @@ LIMIT :limit;
 -- When the next lane of this rank is due.
 SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank AND due > :now;
 
+-- name: due_since
+-- Since when the longest waiting lane of this rank has been due.
+SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank;
+
 -- name: lane_of_key
--- The lane of a contact, and the one that it became part of.
-SELECT id, joined FROM lane WHERE key = :key;
+-- The lane of a contact, or the one that it became part of.
+SELECT coalesce(joined, id) FROM lane WHERE key = :key;
 
 -- name: sending_in_lane
 -- Whether a request of the lane is under way.
@@ -139,6 +144,10 @@ UPDATE entry SET lane = :target WHERE lane = :lane;
 -- What is written to the joined lane later goes to the other one, which takes over its rest.
 UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0 WHERE id = :lane;
 
+-- name: join_joined
+-- What was joined to the one lane earlier is joined to the other one now: a lane is never more than one step away.
+UPDATE lane SET joined = :target WHERE joined = :lane;
+
 -- name: inherit_rest
 -- The longer rest of two lanes holds for the one.
 UPDATE lane SET rest_until = max(rest_until, (SELECT rest_until FROM lane WHERE id = :lane)) WHERE id = :target;
@@ -146,10 +155,11 @@ UPDATE lane SET rest_until = max(rest_until, (SELECT rest_until FROM lane WHERE 
 -- ---------------------------------------------------------------------------------------------------------- moving
 
 -- name: mark_sending
--- Its request goes out now.
+-- Its request goes out now, if it is its turn: two lanes may have become one since it was claimed.
 UPDATE entry SET state = 'sending', requests = requests + 1, changed = :now
 FROM json_each(:ids) AS going
 WHERE entry.id = going.value AND entry.state = 'pending'
+AND entry.id = (SELECT head FROM lane WHERE lane.id = entry.lane)
 RETURNING entry.id;
 
 -- name: settle
@@ -268,12 +278,13 @@ FROM file WHERE state IN ('spooled', 'uploading', 'uploaded') ORDER BY id;
 
 -- name: file_state
 -- Where a file is.
-SELECT state, name FROM file WHERE id = :id;
+SELECT state, name, problem FROM file WHERE id = :id;
 
 -- name: update_file
--- What became of a file. First times stay.
+-- What became of a file. First times stay, and so does the mark of an interrupted step while it is in the spool.
 UPDATE file SET
-    state = :state, problem = :problem, carried = max(carried, :carried),
+    state = :state, problem = CASE WHEN :state = 'spooled' AND problem = 'incomplete' THEN problem ELSE :problem END,
+    carried = max(carried, :carried),
     uploaded = CASE WHEN :state IN ('uploading', 'uploaded') THEN coalesce(uploaded, :now) ELSE uploaded END,
     seen = CASE WHEN :seen THEN :now ELSE seen END,
     imported = CASE WHEN :state = 'imported' THEN coalesce(imported, :now) ELSE imported END
@@ -282,10 +293,6 @@ WHERE id = :id;
 -- name: mark_incomplete
 -- Nobody uploads a file that is marked so.
 UPDATE file SET problem = 'incomplete' WHERE id = :id;
-
--- name: file_incomplete
--- Whether a step of the file was interrupted.
-SELECT 1 FROM file WHERE id = :id AND problem = 'incomplete';
 
 -- name: mark_complete
 -- Every entry of the file is where it belongs.
@@ -300,14 +307,17 @@ SELECT 1 FROM entry WHERE file = :file AND outage = 1 LIMIT 1;
 UPDATE entry SET
     state = CASE WHEN :target = 'pending' AND outage = 0 AND :outage_only THEN 'exhausted' ELSE :target END,
     changed = :now, due = :now,
-    slots = CASE WHEN :target IN ('imported', 'pending') THEN 0 ELSE slots END,
+    slots = CASE
+        WHEN :target = 'imported' OR :target = 'pending' AND (outage = 1 OR NOT :outage_only) THEN 0 ELSE slots
+    END,
     outage = CASE WHEN :target = 'pending' THEN 0 ELSE outage END,
     file = CASE WHEN :target IN ('exhausted', 'pending') THEN NULL ELSE file END
 WHERE id IN (SELECT id FROM entry WHERE file = :file AND state = :source LIMIT :limit) AND state = :source
-RETURNING id, lane;
+RETURNING id, lane, state;
 
 -- name: to_confirm
--- Imported entries whose confirmation is due, oldest first.
+-- Imported entries whose confirmation is due, oldest first. An update or type change waits for the older ones of its
+-- contact, on whichever road they are: confirmed last, the newest has the last word. Everything waits for a creation.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
     contact.id, (
@@ -319,6 +329,21 @@ JOIN body ON body.entry = entry.id
 JOIN lane ON lane.id = entry.lane
 LEFT JOIN contact ON contact.address = lane.key
 WHERE entry.state = 'imported' AND entry.due <= :now
+AND NOT EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane = entry.lane AND older.kind = 'contact_create' AND older.id < entry.id
+    AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+)
+AND (entry.profile = 0 OR NOT EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane = entry.lane AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
+    AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+))
+AND (entry.profile = 0 OR NOT EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    AND older.state IN ('pending', 'sending')
+))
 ORDER BY entry.due, entry.id
 LIMIT :limit;
 
@@ -387,7 +412,8 @@ SELECT min(created) FROM entry WHERE state IN ('pending', 'sending');
 SELECT key.hash FROM json_each(:hashes) AS wanted
 JOIN key ON key.hash = wanted.value
 JOIN entry ON entry.id = key.entry
-WHERE entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported');
+WHERE entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
+OR (entry.state = 'delivered' AND entry.changed >= :as_of);
 
 -- ------------------------------------------------------------------------------------------------------------ facts
 
@@ -410,6 +436,11 @@ DELETE FROM meta WHERE name = :name;
 -- name: contact_id
 -- The contact's id that an address stands for.
 SELECT id FROM contact WHERE address = :address;
+
+-- name: remember_lane
+-- The address that a lane is named by stands for this contact.
+INSERT INTO contact (address, id, learned) SELECT key, :id, :now FROM lane WHERE id = :lane AND key NOT LIKE 'contact:%'
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
 
 -- name: remember_contact
 -- An address stands for one contact; the newest word counts.

@@ -176,11 +176,12 @@ class Outbox(Protocol):
         ...
 
     async def next_due(self, now: int) -> int | None:
-        """When the next lane is due (ms), or None where nothing waits."""
+        """When the next of the lanes that are not due yet is (ms), or None where there is none."""
         ...
 
     async def mark_sending(self, entry_id: int) -> bool:
-        """Commit that its request goes out now. False where it is no longer pending."""
+        """Commit that its request goes out now. False where it is no longer pending, or no longer the next of its
+        lane: two lanes may have become one since it was claimed."""
         ...
 
     async def settle(self, settlement: Settlement) -> bool:
@@ -197,6 +198,10 @@ class Outbox(Protocol):
 
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
         """Make the lane one with the lane of that contact. False while the other one has a request under way."""
+        ...
+
+    async def lane_of(self, contact_id: str) -> int | None:
+        """The lane of a contact, if it has one."""
         ...
 
     async def bring_back(self, now: int) -> int:
@@ -281,7 +286,11 @@ class Outbox(Protocol):
         ...
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
-        """Imported entries whose confirmation is due, oldest first."""
+        """Imported entries whose confirmation is due, oldest first.
+
+        An update or type change waits until every older one of its contact is settled, so that an older value is never
+        confirmed over a newer one; everything waits for the contact's creation.
+        """
         ...
 
     async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
@@ -328,13 +337,28 @@ class Outbox(Protocol):
 
     async def remember_contact(self, address: str, contact_id: str) -> None: ...
 
-    async def pending_redeems(self, assignment_ids: Sequence[str]) -> set[str]:
-        """Those whose redeem waits, is under way or left by file: the overlay of reads (DESIGN 3, "Reads")."""
+    async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
+        """Those whose redeem waits, is under way, left by file or was delivered since `as_of` (ms): the overlay of
+        reads (DESIGN 3, "Reads")."""
+        ...
+
+    async def due_since(self) -> int | None:
+        """Since when the longest waiting lane has been due (ms), or None where nothing is due at all."""
+        ...
+
+    async def base_url(self) -> str | None:
+        """The Engage that this outbox belongs to."""
         ...
 
     async def data_version(self) -> int:
         """Changes whenever another process commits."""
         ...
+
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """Call back after each commit of this process: its drainer needs no poke from outside then."""
+        ...
+
+    def off_commit(self, wake: Callable[[], None]) -> None: ...
 
     def on_settled(self, listener: Callable[[int, State, str | None], None]) -> None:
         """Call back, on the loop, for each entry that this process settles."""

@@ -1,0 +1,14 @@
+"""The durable part.
+
+In come drafts, out go messages; every move of an entry is a conditional update here. Knows bytes, lanes and states, not
+endpoints. In the order of reading:
+
+states.py      every state and every move (pure)
+store.py       what a stage may ask of an outbox
+sqlite.py      the store in one SQLite file          sqlite.sql     its named queries
+writer.py      group commit
+moves.py       what happens inside one transaction   file_moves.py  the same for fallback files
+lock.py        the writers' turn, the right to drain
+wake.py        a poke across processes
+migrate.py     the schema                            queries.py     the loader of named queries
+"""
