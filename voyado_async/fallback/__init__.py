@@ -9,5 +9,6 @@ xml.py      a file's records -> XML, streamed, and back through a check (XSD fil
 spool.py    temporary name, fsync, check, rename
 sftp.py     verified host key, upload, rename, list
 plans.py    what is due, what became of what (pure)
+transfer.py uploads what is spooled, watches what is uploaded
 courier.py  exhausted -> spooled -> uploaded -> imported, or back to the API
 """

@@ -50,6 +50,8 @@ def gathering_due(
     if count - left_over >= max_lines:
         return now
     since = oldest if gathered is None else max(oldest, gathered)
+    if since > now:  # the clock was set back
+        return now
     return since + milliseconds(interval)
 
 

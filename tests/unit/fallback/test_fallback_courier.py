@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from file_servers import FileServer
 
-from voyado_async.delivery import Draft, FileFamily, Message
-from voyado_async.errors import OutboxUnavailable, UploadFailed
-from voyado_async.fallback.courier import Courier, CourierReport
+from voyado_async.delivery import Draft, FileFamily, FileForm, Message, NoFileForm
+from voyado_async.errors import InvalidEntry, OutboxUnavailable, UploadFailed
+from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.plans import LOST, STAYS, FileState
+from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.spool import Spool, Written, part_name
-from voyado_async.kinds import contact_create, contact_update, receipt, redeem
+from voyado_async.fallback.transfer import Transfer
+from voyado_async.kinds import contact_create, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
@@ -563,7 +565,7 @@ async def test_a_crash_anywhere_loses_nothing_and_uploads_each_entry_under_one_n
             case "renamed":
                 shop.engage.after_publish = die
             case "uploaded":
-                dying.setattr(Courier, "_look", die)
+                dying.setattr(Transfer, "_look", die)
         with pytest.raises(Crash):
             await shop.step(5)
     shop.engage.after_stage = shop.engage.before_publish = shop.engage.after_publish = lambda: None
@@ -622,6 +624,37 @@ async def test_imported_copies_are_removed_after_the_retention(shop: Shop) -> No
     assert len(shop.local()) == 1
     await shop.step(2 * 24 * 60)
     assert shop.local() == []
+
+
+async def test_a_clock_that_is_set_back_stops_nothing(shop: Shop) -> None:
+    shop.engage.trouble = UploadFailed("unreachable", "no")
+    ids = await shop.exhaust(sale(1))
+    await shop.step(5)
+    later = await shop.exhaust(sale(2, BO))
+    shop.engage.trouble = None
+    await shop.step(-24 * 60)
+    assert await shop.states([*ids, *later]) == [State.UPLOADED] * 2
+    shop.engage.import_all()
+    await shop.step(5)
+    assert await shop.states([*ids, *later]) == [State.IMPORTED] * 2
+
+
+async def test_a_stored_body_that_no_longer_reads_is_rejected_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await shop.exhaust(sale(1), sale(2, BO))
+    read = registry.file_form
+
+    def unreadable(message: Message, *, default_type: str, contact_key: str | None) -> FileForm | NoFileForm:
+        if message.id == ids[0]:
+            raise InvalidEntry("items", "missing")
+        return read(message, default_type=default_type, contact_key=contact_key)
+
+    monkeypatch.setattr(registry, "file_form", unreadable)
+    shop.restart()
+    report = await shop.step(5)
+    assert [refused.path for refused in report.refused] == ["items"]
+    assert await shop.states(ids) == [State.REJECTED, State.UPLOADED]
 
 
 async def test_a_full_disk_raises_and_the_entries_stay_exhausted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,16 +43,17 @@ def file(number: int = 1, family: FileFamily = FileFamily.TRANSACTIONS, **change
         (1, 1000, None, 0, 301_000),
         (1, 1000, 50_000, 0, 350_000),
         (1, 60_000, 50_000, 0, 360_000),
-        (100, 1000, None, 0, 77),
+        (100, 1000, None, 0, 70_000),
         (150, 1000, 50_000, 60, 350_000),
-        (160, 1000, 50_000, 60, 77),
+        (160, 1000, 50_000, 60, 70_000),
+        (1, 90_000, 50_000, 0, 70_000),
     ],
 )
 def test_files_are_written_after_the_interval_or_when_enough_new_entries_wait(
     count: int, oldest: int | None, gathered: int | None, left_over: int, due: int | None
 ) -> None:
     assert due == plans.gathering_due(
-        count=count, oldest=oldest, gathered=gathered, left_over=left_over, interval=300, max_lines=100, now=77
+        count=count, oldest=oldest, gathered=gathered, left_over=left_over, interval=300, max_lines=100, now=70_000
     )
 
 
