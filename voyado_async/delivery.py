@@ -35,6 +35,8 @@ class Draft(msgspec.Struct, frozen=True):
     """The contact that it belongs to (``contact:<guid>``, ``email:<address>``), or ``assignment:<id>``."""
     key: str | None = None
     """Unique per kind; None where nothing natural exists and none was given."""
+    natural_key: str | None = None
+    """What names it by nature, also where the shop gave a key of its own."""
     warnings: tuple[str, ...] = ()
 
 
@@ -145,6 +147,8 @@ class SameContact(msgspec.Struct, frozen=True, tag="same_contact"):
     contact_id: str
     status: int | None = None
     duration_ms: int = 0
+    request: Request | None = None
+    """What to send when it is its turn in that lane."""
 
 
 Outcome = Delivered | RetryAt | Rejected | SlowDown | NotAllowed

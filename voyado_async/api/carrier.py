@@ -113,7 +113,13 @@ class EngageCarrier:
                 return self.request(message) if seen is None else seen
             case Kind.CONTACT_UPDATE:
                 found = await self._ask_for(message, contact_update.look_up(message))
-                return self._nobody(message, found) if isinstance(found, NotFound) else found
+                match found:
+                    case NotFound():
+                        return self._nobody(message, found)
+                    case SameContact():
+                        patch = contact_update.patch(found.contact_id, bytes(contact_update.read(message.body).changes))
+                        return msgspec.structs.replace(found, request=build(self._routes, patch))
+                return found
             case Kind.CONTACT_CREATE:
                 named = contact_create.key_of(contact_create.read(message.body), self._contact_key)
                 existing = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))

@@ -60,9 +60,12 @@ def changes_of(content: Update) -> dict[str, object]:
 
 
 def contact_of(message: Message) -> str | None:
-    """The id that the PATCH goes to; None where a look-up has to tell it first."""
+    """The id that the PATCH goes to; None where a look-up has to tell it first.
+
+    An address is looked up at each delivery, whatever was known of it: it may belong to somebody else by now.
+    """
     named = read(message.body).address
-    return named.value if named.type is MatchKeyType.CONTACT_ID else message.contact_id
+    return named.value if named.type is MatchKeyType.CONTACT_ID else None
 
 
 def look_up(message: Message) -> Call:

@@ -23,7 +23,8 @@ def draft(content: Receipt | Mapping[str, object] | bytes, *, key: str | None = 
         to_json(receipt),
         _owner(receipt).lane,
         receipt.unique_receipt_id if key is None else key,
-        receipt_warnings(receipt),
+        natural_key=receipt.unique_receipt_id,
+        warnings=receipt_warnings(receipt),
     )
 
 

@@ -26,7 +26,7 @@ def draft(assignment_id: str, *, channel: str, contact_id: str | None = None, ke
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:
         lane = address(contact_id=content.contact_id).lane
-    return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key)
+    return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key, natural_key=assignment)
 
 
 def read(body: bytes) -> Redeem:

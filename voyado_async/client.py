@@ -1,0 +1,217 @@
+"""The client that a shop embeds. Start reading here: this is the only place that wires the stages together.
+
+voyado.receipts.send(...)      resources/   checks it, makes a Draft
+  -> Outbox.enqueue            outbox/      returns when it is on disk
+  -> Drainer                   drain/       claims it, asks the carrier, settles it
+  -> EngageCarrier             api/         one request, one reply, one outcome
+  -> Courier                   fallback/    what is exhausted leaves by file
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from voyado_async.api.carrier import EngageCarrier
+from voyado_async.api.direct import Direct
+from voyado_async.api.http import Http, open_session
+from voyado_async.api.reads import Reads
+from voyado_async.api.routes import routes_of
+from voyado_async.clock import Clock, SystemClock
+from voyado_async.drain.drainer import Drainer, DrainSettings
+from voyado_async.drain.policy import Schedule
+from voyado_async.errors import ClientClosed
+from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, log_events
+from voyado_async.kinds import registry
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.resources.contacts import Contacts
+from voyado_async.resources.outbox import OutboxView
+from voyado_async.resources.promotions import Promotions
+from voyado_async.resources.receipts import Receipts
+from voyado_async.resources.writes import Writes
+from voyado_async.settings import Settings
+
+READ_CONNECTIONS = 10
+"""Connections for a shop's own reads, beside those of the drainer."""
+
+STOP = 15.0
+"""Seconds for a drainer to stop; it asks for a third of that (`DrainSettings.grace`), the rest is for a slow disk."""
+
+RESTART = 5.0
+"""Seconds before a drainer that failed for a reason nobody foresaw is started again."""
+
+
+class VoyadoClient:
+    """An outbox, and a drainer for it unless a sidecar drains (`drain=False`).
+
+    Use it as `async with VoyadoClient(Settings.from_env()) as voyado:`. The writes of `contacts`, `promotions` and
+    `receipts` return when they are on disk. Leaving the block hands back what is under way within a few seconds and
+    loses nothing. A `session` of the shop's own is used and never closed. `listeners` are told what happens; by default
+    it is logged to the logger ``voyado_async``.
+
+    Raises ConfigurationError where the settings do not suffice, or the outbox belongs to another Engage.
+    """
+
+    contacts: Contacts
+    promotions: Promotions
+    receipts: Receipts
+    outbox: OutboxView
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        drain: bool = True,
+        listeners: Iterable[Listener] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if drain:
+            settings.require_base_url()
+            settings.require_api_key()
+        self._settings = settings
+        self._given_session = session
+        self._drain = drain
+        self._clock = clock or SystemClock()
+        self._listeners = Listeners()
+        for listener in [log_events()] if listeners is None else listeners:
+            self._listeners.add(listener)
+        self._stack: AsyncExitStack | None = None
+        self._reads: Reads | None = None
+        self._drainer: Drainer | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise ClientClosed("this client is open already; make another one")
+        async with AsyncExitStack() as stack:
+            outbox = await open_outbox(self._settings.outbox_path, base_url=self._settings.base_url, clock=self._clock)
+            stack.push_async_callback(outbox.close)
+            writes = Writes(outbox, self._clock, self._listeners.emit)
+            stack.push_async_callback(writes.close)
+            self._writes = writes
+            self.contacts = Contacts(writes, outbox, self._open_reads, self._settings)
+            self.promotions = Promotions(writes, outbox, self._open_reads)
+            self.receipts = Receipts(writes)
+            self.outbox = OutboxView(outbox, self._clock)
+            if self._settings.base_url is not None and self._settings.api_key is not None:
+                await self._connect(outbox, stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stack is not None:
+            await self._stack.aclose()
+
+    async def _connect(self, outbox: SqliteOutbox, stack: AsyncExitStack) -> None:
+        """What needs Engage: the session, the reads, and the drainer where this process may drain."""
+        settings = self._settings
+        session = self._given_session
+        if session is None:
+            session = await stack.enter_async_context(open_session(settings.concurrency + READ_CONNECTIONS))
+        http = Http(
+            session,
+            base_url=settings.require_base_url(),
+            api_key=settings.require_api_key(),
+            user_agent=settings.user_agent,
+            clock=self._clock,
+            api_key_header=settings.api_key_header,
+            timeout=settings.timeout,
+        )
+        routes = routes_of(settings.api_version)
+        direct = Direct(http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate)
+        self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl)
+        stack.push_async_callback(self._reads.close)
+        if self._drain:
+            carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
+            task = asyncio.create_task(self._keep_draining(outbox, carrier), name="voyado-drainer")
+            stack.push_async_callback(self._stop_draining, task)
+
+    def _open_reads(self) -> Reads:
+        """Direct calls need a base URL and a key; a process that only writes needs neither."""
+        if self._reads is None:
+            self._settings.require_base_url()
+            self._settings.require_api_key()
+            raise ClientClosed("the client is not open")
+        return self._reads
+
+    def batch(self) -> AbstractAsyncContextManager[None]:
+        """The writes inside the block become one commit, all or nothing."""
+        return self._writes.batch()
+
+    # draining --------------------------------------------------------------------------------------------------------
+
+    async def _keep_draining(self, outbox: SqliteOutbox, carrier: EngageCarrier) -> None:
+        """A drainer for as long as the client is open. One that fails gives the right to drain up and begins again."""
+        while True:
+            drainer = self._make_drainer(outbox, carrier)
+            self._drainer = drainer
+            try:
+                await drainer.run()
+            except Exception as error:
+                # Nobody awaits this task while the shop runs: what ended it is told, and draining goes on.
+                self._listeners.emit(Problem(where="drainer", code=type(error).__name__))
+                self._listeners.emit(DrainerStopped(pid=os.getpid(), problem=type(error).__name__))
+                await self._clock.sleep(RESTART)
+            else:
+                return
+
+    async def _stop_draining(self, task: asyncio.Task[None]) -> None:
+        if self._drainer is not None:
+            self._drainer.stop()
+        _, late = await asyncio.wait([task], timeout=STOP)
+        if late:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _make_drainer(self, outbox: SqliteOutbox, carrier: EngageCarrier) -> Drainer:
+        settings = self._settings
+        return Drainer(
+            outbox,
+            carrier,
+            DrainSettings(
+                schedule=Schedule(tuple(round(s * 1000) for s in settings.retry_delays), settings.retry_attempts),
+                rate=settings.rate,
+                concurrency=settings.concurrency,
+                breaker_failures=settings.breaker_failures,
+                confirm=settings.fallback_confirm,
+            ),
+            self._clock,
+            fields_of=registry.fields,
+            second_road=SecondRoadWalk(outbox, settings, self._listeners).step,
+            emit=self._listeners.emit,
+        )
+
+
+class SecondRoadWalk:
+    """The courier, made when it is first needed (it brings lxml), with its news told as events."""
+
+    def __init__(self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners) -> None:
+        from voyado_async.fallback.courier import Courier
+
+        self._outbox = outbox
+        self._courier = Courier.of(outbox, settings)
+        self._listeners = listeners
+        self._told: dict[str, tuple[str, str | None]] = {}
+
+    async def step(self, now: int, healthy: bool) -> int:
+        """One step of the courier; returns when the next one is due (ms)."""
+        report = await self._courier.step(now, api_healthy=healthy)
+        if report.moved or report.problem:
+            for file in await self._outbox.files(open_only=False):
+                state = (file.state, None if file.problem == "incomplete" else file.problem)
+                if self._told.get(file.name) != state:
+                    self._told[file.name] = state
+                    self._listeners.emit(
+                        FileChanged(
+                            file=file.name, family=file.family, state=state[0], entries=file.entries, problem=state[1]
+                        )
+                    )
+        return report.next_due

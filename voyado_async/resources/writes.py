@@ -1,0 +1,204 @@
+"""From a checked write to its entry in the outbox, and what a shop may do with the entry afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from typing import NoReturn
+
+import msgspec
+
+from voyado_async.clock import Clock
+from voyado_async.delivery import Draft, Kind
+from voyado_async.errors import ClientClosed, TransitionRefused
+from voyado_async.events import Enqueued, Event
+from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.states import SETTLED, State
+from voyado_async.outbox.store import Outbox, Stored
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks at the database while somebody waits for an entry that another process may settle."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an entry."""
+
+    state: State
+    """`delivered`, `rejected` or `discarded`."""
+    reason: str | None = None
+    """The code, where it was not delivered."""
+    contact_id: str | None = None
+    """The contact's id, where it is known by now: after a creation the id that Engage gave."""
+
+    @property
+    def delivered(self) -> bool:
+        return self.state is State.DELIVERED
+
+
+class OutboxEntry:
+    """One durable write. Inside `batch()` it has its id only after the batch is committed."""
+
+    def __init__(self, writes: Writes, draft: Draft) -> None:
+        self._writes = writes
+        self._stored: Stored | None = None
+        self.kind: Kind = draft.kind
+        self.warnings: tuple[str, ...] = draft.warnings
+        """What looks odd about the content without being refused (ref 5.3)."""
+
+    def __repr__(self) -> str:
+        return f"<OutboxEntry {self._stored.id if self._stored else 'not committed'} {self.kind}>"
+
+    def _committed(self) -> Stored:
+        if self._stored is None:
+            raise TransitionRefused(f"this {self.kind} stands in a batch that is not committed yet")
+        return self._stored
+
+    @property
+    def id(self) -> int:
+        return self._committed().id
+
+    @property
+    def state(self) -> State:
+        """Its state when it was written; for the present one ask `voyado.outbox.get(id)`, or `wait()`."""
+        return self._committed().state
+
+    @property
+    def existing(self) -> State | None:
+        """The state of the entry that was there already under the same key, with the same content; else None."""
+        return self._committed().existing
+
+    async def wait(self, timeout: float | None = None) -> Outcome:
+        """Until it is delivered, rejected or discarded. Raises TimeoutError after `timeout` seconds: the entry goes on
+        in the background. Works in a process that does not drain as well."""
+        return await self._writes.wait(self.id, timeout)
+
+    async def cancel(self) -> None:
+        """Drop it while it is pending. Raises TransitionRefused where it is sent already, or settled."""
+        await self._writes.cancel(self.id)
+
+
+class Batch:
+    """Writes that become one commit."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.entries: list[OutboxEntry] = []
+
+
+class Writes:
+    """Stores drafts, and tells when their entries are settled."""
+
+    def __init__(self, outbox: Outbox, clock: Clock, emit: Callable[[Event], None]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._emit = emit
+        self._batch: ContextVar[Batch | None] = ContextVar("voyado_batch", default=None)
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._closed = False
+        outbox.on_settled(self._settled)
+
+    async def put(self, draft: Draft) -> OutboxEntry:
+        """Store it, or add it to the batch around this call."""
+        entry = OutboxEntry(self, draft)
+        batch = self._batch.get()
+        if batch is not None:
+            batch.drafts.append(draft)
+            batch.entries.append(entry)
+        else:
+            await self._store([draft], [entry])
+        return entry
+
+    @contextlib.asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """The writes inside become one commit, all or nothing. Where the block raises, none is stored."""
+        if self._batch.get() is not None:
+            raise TransitionRefused("a batch cannot stand in a batch")
+        batch = Batch()
+        token = self._batch.set(batch)
+        try:
+            yield
+        finally:
+            self._batch.reset(token)
+        if batch.drafts:
+            await self._store(batch.drafts, batch.entries)
+
+    async def _store(self, drafts: list[Draft], entries: list[OutboxEntry]) -> None:
+        stored = await self._outbox.enqueue(drafts)
+        for entry, row in zip(entries, stored, strict=True):
+            entry._stored = row
+            self._emit(Enqueued(entry_id=row.id, kind=entry.kind, existing=row.existing))
+
+    async def cancel(self, entry_id: int) -> None:
+        if not await self._outbox.cancel(entry_id, "Cancelled"):
+            await self._refuse_cancel(entry_id)
+
+    async def _refuse_cancel(self, entry_id: int) -> NoReturn:
+        state = (await self._outbox.get(entry_id)).state
+        raise TransitionRefused(f"entry {entry_id} is {state} and cannot be cancelled; only a pending one can")
+
+    # waiting ---------------------------------------------------------------------------------------------------------
+
+    async def wait(self, entry_id: int, timeout: float | None) -> Outcome:
+        if self._closed:
+            raise ClientClosed("the client is closed; the entry goes on in whichever process drains")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(entry_id, set()).add(done)
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await self._look(entry_id)
+                while outcome is None:
+                    self._keep_looking()
+                    await done
+                    outcome = await self._look(entry_id)
+                return outcome
+        finally:
+            waiters = self._waiting[entry_id]
+            waiters.discard(done)
+            if not waiters:
+                del self._waiting[entry_id]
+
+    async def _look(self, entry_id: int) -> Outcome | None:
+        record = await self._outbox.get(entry_id)
+        if record.state not in SETTLED:
+            return None
+        contact_id = (
+            record.lane.removeprefix(CONTACT)
+            if record.lane.startswith(CONTACT)
+            else await self._outbox.contact_id(record.lane)
+        )
+        return Outcome(record.state, record.reason, contact_id)
+
+    def _settled(self, entry_id: int, *_: object) -> None:
+        for done in self._waiting.get(entry_id, ()):
+            if not done.done():
+                done.set_result(None)
+
+    def _keep_looking(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_for_others(), name="voyado-wait")
+
+    async def _look_for_others(self) -> None:
+        """Another process may settle what is waited for here: look whenever the database has changed."""
+        seen = None
+        while self._waiting:
+            version = await self._outbox.data_version()
+            if version != seen:
+                seen = version
+                for entry_id, (state, _) in (await self._outbox.states_of(self._waiting)).items():
+                    if state in SETTLED:
+                        self._settled(entry_id)
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def close(self) -> None:
+        """Whoever still waits is told that the client is closed."""
+        self._closed = True
+        for waiters in self._waiting.values():
+            for done in waiters:
+                if not done.done():
+                    done.set_exception(ClientClosed("the client was closed while waiting; the entry goes on"))
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
