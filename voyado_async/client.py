@@ -27,7 +27,7 @@ from voyado_async.clock import Clock, SystemClock
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed
-from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, log_events
+from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, ProblemSolved, log_events
 from voyado_async.kinds import registry
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.contacts import Contacts
@@ -200,10 +200,17 @@ class SecondRoadWalk:
         self._courier = Courier.of(outbox, settings)
         self._listeners = listeners
         self._told: dict[str, tuple[str, str | None]] = {}
+        self._problem: str | None = None
 
     async def step(self, now: int, healthy: bool) -> int:
         """One step of the courier; returns when the next one is due (ms)."""
         report = await self._courier.step(now, api_healthy=healthy)
+        if report.problem != self._problem:
+            if self._problem is not None:
+                self._listeners.emit(ProblemSolved(where="fallback", code=self._problem))
+            if report.problem is not None:
+                self._listeners.emit(Problem(where="fallback", code=report.problem))
+            self._problem = report.problem
         if report.moved or report.problem:
             for file in await self._outbox.files(open_only=False):
                 state = (file.state, None if file.problem == "incomplete" else file.problem)

@@ -184,11 +184,19 @@ async def test_a_redeem_is_not_sent_while_the_look_up_has_no_answer() -> None:
 
 async def test_an_update_by_an_attribute_learns_the_contact_first_and_is_then_sent_to_it() -> None:
     async with carrying(json_answer(200, CONTACT), answer(200)) as (carrier, place):
-        found = await carried(carrier, message(NAMED_UPDATE))
-        assert lasting(found) == SameContact(CONTACT, 200)
-        outcome = await carried(carrier, message(NAMED_UPDATE, contact_id=CONTACT))
+        found = await carrier.look_up(message(NAMED_UPDATE))
+        assert isinstance(found, SameContact)
+        assert (found.contact_id, found.status) == (CONTACT, 200)
+        assert found.request is not None
+        outcome = await carrier.send(message(NAMED_UPDATE), found.request)
     assert lasting(outcome) == Delivered("accepted", 200, CONTACT)
     assert place.lines == [f"{FIND}&contactType=Member", PATCH]
+
+
+async def test_an_update_by_an_attribute_is_looked_up_each_time_whatever_was_known() -> None:
+    """The address may belong to somebody else by now."""
+    async with carrying() as (carrier, _):
+        assert carrier.looks_first(message(NAMED_UPDATE, contact_id=CONTACT))
 
 
 @pytest.mark.parametrize(
