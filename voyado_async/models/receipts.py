@@ -164,4 +164,6 @@ def parse_receipt(content: Receipt | Mapping[str, object] | bytes) -> Receipt:
     offset = receipt.created_date.utcoffset()
     if offset is None or offset.total_seconds() % 60:
         raise InvalidEntry("createdDate", "needs its offset in hours and minutes")
+    if abs(offset.total_seconds()) > 14 * 3600:
+        raise InvalidEntry("createdDate", "no place on Earth is more than 14 hours from UTC, and XML carries no more")
     return receipt

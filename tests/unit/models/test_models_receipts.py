@@ -349,6 +349,7 @@ def test_a_time_keeps_its_offset(given: str | datetime, written: str) -> None:
     [
         (datetime(2026, 10, 14, 17, 21, 8), "needs its offset"),  # noqa: DTZ001 - a naive time is what is tested
         (datetime(2026, 10, 14, tzinfo=timezone(timedelta(hours=1, seconds=14))), "needs its offset in hours"),
+        (datetime(2026, 10, 14, tzinfo=timezone(timedelta(hours=-14, minutes=-1))), "no place on Earth"),
     ],
 )
 def test_a_datetime_without_a_usable_offset_is_refused(given: datetime, reason: str) -> None:
