@@ -1,0 +1,58 @@
+"""The surface of the package: its names, what importing it costs, and that its own words agree."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import voyado_async
+from voyado_async import errors
+from voyado_async.outbox.states import TRANSITIONS, State
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_public_name_is_sorted_and_there() -> None:
+    assert voyado_async.__all__ == sorted(voyado_async.__all__)
+    assert [name for name in voyado_async.__all__ if not hasattr(voyado_async, name)] == []
+
+
+def test_every_error_is_public_and_stands_in_the_drawn_tree() -> None:
+    ours = {n for n, e in vars(errors).items() if isinstance(e, type) and issubclass(e, errors.VoyadoError)}
+    assert ours <= set(voyado_async.__all__)
+    drawn = {line.split()[0] for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")}
+    assert drawn == ours
+
+
+def test_importing_the_package_loads_nothing_that_only_few_processes_need() -> None:
+    code = (
+        "import sys, voyado_async;"
+        "print([m for m in ('asyncssh', 'lxml', 'click', 'rich', 'cryptography') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_module_says_what_it_is() -> None:
+    for module in pkgutil.walk_packages(voyado_async.__path__, "voyado_async."):
+        if not module.name.endswith("__main__"):
+            assert importlib.import_module(module.name).__doc__, module.name
+
+
+def test_the_states_of_the_code_the_schema_and_the_readme_agree() -> None:
+    schema = (ROOT / "migrations" / "sqlite" / "0001_outbox.sql").read_text(encoding="utf-8")
+    check = re.search(r"state TEXT NOT NULL CHECK \(state IN \((.*?)\)\)", schema, re.DOTALL)
+    assert check is not None
+    assert re.findall(r"'(\w+)'", check[1]) == [state.value for state in State]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", readme, re.MULTILINE)
+    assert rows == [(move.source, move.target, move.who, move.when) for move in TRANSITIONS]
+
+
+def test_every_state_says_what_it_means_in_the_source() -> None:
+    source = (ROOT / "voyado_async" / "outbox" / "states.py").read_text(encoding="utf-8")
+    for state in State:
+        assert re.search(rf'    {state.name} = "{state.value}"\n    """[A-Z]', source), state
