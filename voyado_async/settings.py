@@ -124,9 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 400.0
     contact_key: Annotated[
         Literal["email", "mobilePhone", "externalId", "socialSecurityNumber", "memberNumber"] | None,
-        Meta(
-            description="The attribute that is unique in this Engage (ref 4.3); without it a creation cannot be looked up."
-        ),
+        Meta(description="The attribute unique in this Engage (ref 4.3); without it a creation cannot be looked up."),
     ] = None
     contact_type: Annotated[str, Meta(description="The type of a contact where none is said (ref 4.3).")] = "Member"
     contact_attributes: Annotated[
