@@ -26,7 +26,7 @@ from voyado_async.api.routes import routes_of
 from voyado_async.clock import Clock, SystemClock
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
-from voyado_async.errors import ClientClosed
+from voyado_async.errors import ClientClosed, VoyadoError
 from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, ProblemSolved, log_events
 from voyado_async.kinds import registry
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
@@ -42,6 +42,11 @@ READ_CONNECTIONS = 10
 
 STOP = 15.0
 """Seconds for a drainer to stop; it asks for a third of that (`DrainSettings.grace`), the rest is for a slow disk."""
+
+HOUSEKEEPING = 3600.0
+"""Seconds between two purges of what is finished for long enough."""
+
+DAY = 86_400_000
 
 RESTART = 5.0
 """Seconds before a drainer that failed for a reason nobody foresaw is started again."""
@@ -133,6 +138,8 @@ class VoyadoClient:
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
             task = asyncio.create_task(self._keep_draining(outbox, carrier), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
+            house = asyncio.create_task(self._keep_house(outbox), name="voyado-housekeeping")
+            stack.push_async_callback(_cancel, house)
 
     def _open_reads(self) -> Reads:
         """Direct calls need a base URL and a key; a process that only writes needs neither."""
@@ -163,6 +170,18 @@ class VoyadoClient:
             else:
                 return
 
+    async def _keep_house(self, outbox: SqliteOutbox) -> None:
+        """Whoever drains also purges what is finished for long enough."""
+        while True:
+            await self._clock.sleep(HOUSEKEEPING)
+            if self._drainer is None or not self._drainer.draining:
+                continue
+            now = self._clock.now()
+            try:
+                await outbox.purge(now - self._settings.retention_days * DAY, now - self._settings.key_days * DAY)
+            except VoyadoError as error:
+                self._listeners.emit(Problem(where="purge", code=type(error).__name__))
+
     async def _stop_draining(self, task: asyncio.Task[None]) -> None:
         if self._drainer is not None:
             self._drainer.stop()
@@ -188,6 +207,11 @@ class VoyadoClient:
             second_road=SecondRoadWalk(outbox, settings, self._listeners).step,
             emit=self._listeners.emit,
         )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 class SecondRoadWalk:

@@ -49,6 +49,8 @@ CREATE TABLE entry (
         'pending', 'sending', 'delivered', 'rejected', 'exhausted', 'spooled', 'uploaded', 'imported', 'discarded'
     )),
     key TEXT,
+    -- what names it by nature, where the shop gave a key of its own
+    natural_key TEXT,
     created INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     due INTEGER NOT NULL,

@@ -103,7 +103,7 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
                         stored.append(Stored(holder_id, known, known))
                         continue
                     else:
-                        conflict = KeyConflict(prepared.draft.kind, holder_id)
+                        conflict = KeyConflict(prepared.draft.kind, holder_id, place=len(stored))
                         break
             entry_id = first + len(new) + len(added)
             if prepared.hash is not None and prepared.content is not None:
@@ -136,9 +136,9 @@ def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int 
     keyed = [(p.hash, p.content, entry_id, p.created) for entry_id, p, _ in new if p.hash is not None]
     # Under a key of the shop's own, the natural one still finds it, so that one promotion is not spent twice.
     keyed += [
-        (key_hash(p.draft.kind, p.draft.natural_key), p.content, entry_id, p.created)
+        (key_hash(p.draft.kind, natural_key), p.content, entry_id, p.created)
         for entry_id, p, _ in new
-        if p.hash is not None and p.draft.natural_key not in (None, p.draft.key)
+        if (natural_key := _hidden_key(p.draft)) is not None
     ]
     if keyed:
         _insert(connection, "add_keys", keyed)
@@ -147,7 +147,18 @@ def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int 
         connection,
         "add_entries",
         [
-            (i, p.draft.lane, p.draft.kind, p.draft.key, p.created, p.created, p.created, p.warnings, replaces)
+            (
+                i,
+                p.draft.lane,
+                p.draft.kind,
+                p.draft.key,
+                _hidden_key(p.draft),
+                p.created,
+                p.created,
+                p.created,
+                p.warnings,
+                replaces,
+            )
             for i, p, replaces in new
         ],
     )
@@ -158,6 +169,11 @@ def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int 
     if held:
         refresh(connection, held)
     connection.execute(SQL["count_enqueued"], {"last": span["last"]})
+
+
+def _hidden_key(draft: Draft) -> str | None:
+    """The natural key of a draft that has a key of the shop's own."""
+    return None if draft.natural_key == draft.key else draft.natural_key
 
 
 def refresh(connection: sqlite3.Connection, lanes: Iterable[int]) -> None:

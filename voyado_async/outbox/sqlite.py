@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,7 +28,7 @@ from voyado_async.errors import (
     OutboxMismatch,
     OutboxUnavailable,
 )
-from voyado_async.outbox import file_moves, moves
+from voyado_async.outbox import file_moves, moves, purging
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import SQL, Prepared, as_json, contact_lane, key_hash
@@ -50,6 +51,9 @@ from voyado_async.outbox.writer import Connection, Writer, connection
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
 
+SPAN = 5_000
+"""Ids that one look for old entries takes: a few milliseconds of the reader."""
+
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
 
@@ -66,8 +70,9 @@ _SMALLEST_PAGE = 512
 class SqliteOutbox:
     """See `store.Outbox` for the promises."""
 
-    def __init__(self, path: str, clock: Clock, base_url: str | None) -> None:
+    def __init__(self, path: str, clock: Clock, base_url: str | None, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._clock = clock
         self._base_url = base_url
         self._turn = Turn(f"{path}-turn")
@@ -82,12 +87,14 @@ class SqliteOutbox:
     # opening and closing ---------------------------------------------------------------------------------------------
 
     async def open(self) -> SqliteOutbox:
-        """Create or migrate the file where needed, and open it."""
+        """Create or migrate the file where needed, and open it. Read-only it is taken as it is."""
         try:
-            await asyncio.to_thread(prepare, self.path, self._turn, self._base_url)
+            if not self._read_only:
+                await asyncio.to_thread(prepare, self.path, self._turn, self._base_url)
             self._reader = connection(self.path, read_only=True)
             await self._reader
-            await self._writer.open()
+            if not self._read_only:
+                await self._writer.open()
         except BaseException:
             await self.close()
             raise
@@ -215,6 +222,18 @@ class SqliteOutbox:
         if gone:
             self._tell(entry_id, State.DISCARDED, reason)
         return gone
+
+    async def purge(self, entries_before: int, keys_before: int) -> int:
+        purged = 0
+        last = (await self._rows("last_id"))[0][0]
+        for after in range(0, last, SPAN):
+            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
+            for start in range(0, len(rows), CHUNK):
+                ids = [row[0] for row in rows[start : start + CHUNK]]
+                purged += await self._writer.call(partial(purging.purge, ids=ids, before=entries_before), rows=CHUNK)
+        for span in range(256):
+            await self._writer.call(partial(purging.purge_keys, span=span, before=keys_before), rows=CHUNK)
+        return purged
 
     # the second road -------------------------------------------------------------------------------------------------
 
@@ -405,11 +424,9 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
 
     Returns the migrations that were taken. A damaged, foreign or newer file is refused and not touched.
     """
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        wanted = ".".join(map(str, _OLDEST_SQLITE))
-        raise ConfigurationError(
-            f"SQLite {sqlite3.sqlite_version} is too old for the outbox; it needs {wanted} or newer"
-        )
+    _check_sqlite()
+    if base_url is None and not Path(path).exists():
+        raise _needs_base_url(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
@@ -420,7 +437,7 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
         try:
             version = schema_version(database, path)
             if version == 0 and base_url is None:
-                raise ConfigurationError("VOYADO_BASE_URL is needed to make a new outbox: it is bound to that Engage")
+                raise _needs_base_url(path)
             if version:
                 _check_bound(database, path, base_url)
             database.execute("PRAGMA synchronous = FULL")
@@ -438,6 +455,48 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
             raise OutboxDamaged(f"{path} is not a sound database ({error}); it was not touched") from error
         finally:
             database.close()
+
+
+def readable_schema(path: str) -> int:
+    """The schema version of an outbox that this code can read as it is. Touches nothing and waits for nobody's turn.
+
+    Raises ConfigurationError where there is none, OutboxMismatch or OutboxDamaged where it cannot be read by this code.
+    """
+    _check_sqlite()
+    try:
+        _check_header(path)
+        database = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no outbox at {path} (VOYADO_OUTBOX): the first write or `voyado-async migrate` makes it"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be read ({error.strerror})") from error
+    try:
+        version = schema_version(database, path)
+    except sqlite3.OperationalError as error:
+        raise OutboxUnavailable(f"the outbox {path} cannot be read now ({error})") from error
+    finally:
+        database.close()
+    if version < newest():
+        raise OutboxMismatch(
+            f"{path} has schema {version}, older than this code's {newest()}: run `voyado-async migrate`"
+            if version
+            else f"{path} is empty, no outbox yet: run `voyado-async migrate`"
+        )
+    return version
+
+
+def _needs_base_url(path: str) -> ConfigurationError:
+    return ConfigurationError(f"VOYADO_BASE_URL is needed to make a new outbox at {path}: it is bound to that Engage")
+
+
+def _check_sqlite() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        wanted = ".".join(map(str, _OLDEST_SQLITE))
+        raise ConfigurationError(
+            f"SQLite {sqlite3.sqlite_version} is too old for the outbox; it needs {wanted} or newer"
+        )
 
 
 def _check_header(path: str) -> None:
@@ -469,10 +528,16 @@ def _bind(database: sqlite3.Connection, base_url: str | None) -> None:
         database.execute("COMMIT")
 
 
-async def open_outbox(path: str | Path, *, base_url: str | None, clock: Clock) -> SqliteOutbox:
-    """Open the outbox at that absolute path, and make it where there is none."""
+async def open_outbox(path: str | Path, *, base_url: str | None, clock: Clock, read_only: bool = False) -> SqliteOutbox:
+    """Open the outbox at that absolute path, and make it where there is none.
+
+    Read-only it must be there and is taken as it is, whichever Engage it belongs to: nothing is made, migrated or
+    waited for, and every write raises ClientClosed.
+    """
+    if read_only:
+        await asyncio.to_thread(readable_schema, str(path))
     try:
-        outbox = SqliteOutbox(str(path), clock, base_url)
+        outbox = SqliteOutbox(str(path), clock, base_url, read_only=read_only)
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be used ({error.strerror})") from error
     return await outbox.open()

@@ -27,8 +27,8 @@ INSERT INTO lane (key) VALUES (?) ON CONFLICT (key) DO NOTHING;
 
 -- name: add_entries
 -- An entry hangs under the lane that its own became part of.
-INSERT INTO entry (id, lane, kind, state, key, created, changed, due, warnings, replaces)
-VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?);
+INSERT INTO entry (id, lane, kind, state, key, natural_key, created, changed, due, warnings, replaces)
+VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_bodies
 -- The content, beside the entry.
@@ -208,6 +208,41 @@ RETURNING id, lane;
 UPDATE entry SET state = 'discarded', reason = :reason, changed = :now
 WHERE id = :id AND state = 'pending'
 RETURNING id, lane;
+
+-- ---------------------------------------------------------------------------------------------------------- purging
+
+-- name: purgeable
+-- Finished entries of one span of ids that are old enough, and whether the span is older than that at all.
+SELECT id FROM entry
+WHERE id > :after AND id <= :until AND state IN ('delivered', 'discarded') AND changed < :before AND created < :before;
+
+-- name: purge_entries
+-- They go, if they still are finished and old enough.
+DELETE FROM entry
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before
+RETURNING id, kind, state, key, natural_key;
+
+-- name: purge_bodies
+-- With their content.
+DELETE FROM body WHERE entry IN (SELECT value FROM json_each(:ids));
+
+-- name: purge_attempts
+-- And their record.
+DELETE FROM attempt WHERE entry IN (SELECT value FROM json_each(:ids));
+
+-- name: count_purged
+-- The books are written in the same transaction.
+UPDATE counter SET value = value + :count WHERE name = 'purged';
+
+-- name: release_keys
+-- A discarded entry holds its key no longer.
+DELETE FROM key WHERE hash IN (SELECT value ->> 0 FROM json_each(:keys))
+AND entry IN (SELECT value ->> 1 FROM json_each(:keys));
+
+-- name: purge_keys
+-- Keys of one span whose entries are gone and that are old enough.
+DELETE FROM key WHERE hash >= :since AND hash < :until AND created < :before
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.id = key.entry);
 
 -- ------------------------------------------------------------------------------------------------------- second road
 

@@ -208,6 +208,11 @@ class Outbox(Protocol):
         """The API is back: exhausted entries of the outage return to pending with a fresh schedule. In chunks."""
         ...
 
+    async def purge(self, entries_before: int, keys_before: int) -> int:
+        """Delivered and discarded entries that last changed before then (ms) go, with content and record; the hashes of
+        their keys go when they were written before the other time. In chunks. Says how many entries went."""
+        ...
+
     # the second road -------------------------------------------------------------------------------------------------
 
     async def exhausted_lines(self) -> tuple[int, int | None]:

@@ -1,0 +1,93 @@
+"""Finished entries go after the retention; their keys stay known for longer; the books close."""
+
+from __future__ import annotations
+
+import pytest
+from entries import START, StandingClock, draft, move, put, state_of
+
+from voyado_async.delivery import Kind
+from voyado_async.errors import EntryNotFound, KeyConflict
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Outbox
+
+DAY = 86_400_000
+LATER = START + 31 * DAY
+
+
+async def delivered(outbox: Outbox, key: str) -> int:
+    (entry_id,) = await put(outbox, draft(key=key, lane=f"contact:{key}"))
+    assert await outbox.mark_sending(entry_id)
+    assert await move(outbox, entry_id, State.SENDING, State.DELIVERED)
+    return entry_id
+
+
+async def test_only_old_delivered_and_discarded_entries_go(outbox: Outbox, clock: StandingClock) -> None:
+    old = await delivered(outbox, "old")
+    (cancelled,) = await put(outbox, draft(key="cancelled", lane="contact:b"))
+    assert await outbox.cancel(cancelled, "Cancelled")
+    (waiting, refused) = await put(outbox, draft(key="w", lane="contact:c"), draft(key="r", lane="contact:d"))
+    assert await move(outbox, refused, State.PENDING, State.REJECTED, reason="ValidationError")
+    clock.time = LATER
+    fresh = await delivered(outbox, "fresh")
+
+    assert await outbox.purge(LATER - 30 * DAY, START - DAY) == 2
+
+    for gone in (old, cancelled):
+        with pytest.raises(EntryNotFound):
+            await outbox.get(gone)
+        with pytest.raises(EntryNotFound):
+            await outbox.body(gone)
+        assert await outbox.attempts(gone) == []
+    assert [await state_of(outbox, kept) for kept in (waiting, refused, fresh)] == ["pending", "rejected", "delivered"]
+    assert (await outbox.counts()).purged == 2
+
+
+async def test_a_purged_delivery_is_still_known_by_its_key(outbox: Outbox, clock: StandingClock) -> None:
+    old = await delivered(outbox, "receipt-1")
+    clock.time = LATER
+    await outbox.purge(LATER, START)
+    (again,) = await outbox.enqueue([draft(key="receipt-1")])
+    assert (again.id, again.existing) == (old, State.DELIVERED)
+    with pytest.raises(KeyConflict):
+        await outbox.enqueue([draft(key="receipt-1", body=b'{"a":2}')])
+
+
+async def test_the_key_of_a_purged_delivery_is_free_after_its_own_time(outbox: Outbox, clock: StandingClock) -> None:
+    old = await delivered(outbox, "receipt-1")
+    clock.time = LATER
+    await outbox.purge(LATER, LATER)
+    (again,) = await outbox.enqueue([draft(key="receipt-1", body=b'{"a":2}')])
+    assert again.existing is None
+    assert again.id > old
+
+
+async def test_the_key_of_an_entry_that_still_waits_outlives_its_time(outbox: Outbox, clock: StandingClock) -> None:
+    (waiting,) = await put(outbox, draft(key="receipt-1"))
+    clock.time = LATER
+    await outbox.purge(LATER, LATER)
+    (again,) = await outbox.enqueue([draft(key="receipt-1")])
+    assert (again.id, again.existing) == (waiting, State.PENDING)
+
+
+@pytest.mark.parametrize("natural_key", [None, "the-assignment"])
+async def test_a_purged_cancellation_leaves_no_key_behind(
+    outbox: Outbox, clock: StandingClock, natural_key: str | None
+) -> None:
+    one = draft(Kind.REDEEM, key="shop-key")
+    one = type(one)(one.kind, one.body, one.lane, one.key, natural_key)
+    (entry,) = await outbox.enqueue([one])
+    await outbox.cancel(entry.id, "Cancelled")
+    clock.time = LATER
+    await outbox.purge(LATER, START)
+    for key in filter(None, ("shop-key", natural_key)):
+        (again,) = await outbox.enqueue([draft(Kind.REDEEM, key=key, lane=f"contact:{key}")])
+        assert again.existing is None
+
+
+async def test_a_purge_takes_thousands_in_chunks(outbox: Outbox, clock: StandingClock) -> None:
+    ids = await put(outbox, *(draft(lane=f"contact:{n}") for n in range(450)))
+    for entry_id in ids:
+        assert await outbox.cancel(entry_id, "Cancelled")
+    clock.time = LATER
+    assert await outbox.purge(LATER, START) == 450
+    assert (await outbox.counts()).balanced
