@@ -48,11 +48,15 @@ class InvalidEntry(VoyadoError):
 
 
 class KeyConflict(VoyadoError):
-    """The key was used before with other content. `entry_id` is the entry that holds it. Nothing was stored."""
+    """The key was used before with other content. `entry_id` is the entry that holds it. Nothing was stored.
 
-    def __init__(self, kind: str, entry_id: int) -> None:
+    `place` tells which of the writes of a batch it was, counted from 0.
+    """
+
+    def __init__(self, kind: str, entry_id: int, place: int = 0) -> None:
         self.kind = kind
         self.entry_id = entry_id
+        self.place = place
         super().__init__(
             f"the key of this {kind} was used before with other content, by entry {entry_id}; nothing was stored"
         )
