@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from entries import StandingClock, assert_balanced
+from entries import OpenOutbox, StandingClock, assert_balanced
 
 from voyado_async.outbox import sqlite
 from voyado_async.outbox.store import Outbox
-
-OpenOutbox = Callable[[], Awaitable[Outbox]]
 
 
 @pytest.fixture

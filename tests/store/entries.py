@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
+
+OpenOutbox = Callable[[], Awaitable[Outbox]]
 
 START = 1_700_000_000_000
 AWAY = (State.EXHAUSTED, State.SPOOLED, State.UPLOADED, State.IMPORTED)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import OpenOutbox
-from entries import START, bring_to, claimed, draft, move, put
+from entries import START, OpenOutbox, bring_to, claimed, draft, move, put
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox.states import State

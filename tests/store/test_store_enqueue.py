@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import OpenOutbox
-from entries import StandingClock, bring_to, draft, put, state_of
+from entries import OpenOutbox, StandingClock, bring_to, draft, put, state_of
 
 from voyado_async.delivery import Kind
 from voyado_async.errors import ClientClosed, EntryNotFound, KeyConflict

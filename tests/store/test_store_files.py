@@ -6,8 +6,7 @@ import asyncio
 import re
 
 import pytest
-from conftest import OpenOutbox
-from entries import START, bring_to, claimed, draft, file, file_named, move, put, spool, state_of
+from entries import START, OpenOutbox, bring_to, claimed, draft, file, file_named, move, put, spool, state_of
 
 from voyado_async.delivery import FileFamily, Kind
 from voyado_async.errors import TransitionRefused

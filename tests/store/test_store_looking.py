@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import OpenOutbox
-from entries import START, StandingClock, bring_to, draft, move, put
+from entries import START, OpenOutbox, StandingClock, bring_to, draft, move, put
 
 from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox.states import State

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import OpenOutbox
-from entries import START, StandingClock, bring_to, claimed, draft, move, put, state_of
+from entries import START, OpenOutbox, StandingClock, bring_to, claimed, draft, move, put, state_of
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox.states import State, may_move
@@ -94,7 +93,7 @@ async def test_moves_of_one_entry_submitted_one_after_the_other_both_happen(outb
         move(outbox, entry, State.PENDING, State.EXHAUSTED, attempt=Attempt(1, "request", "exhausted")),
         move(outbox, entry, State.EXHAUSTED, State.REJECTED, attempt=Attempt(2, "operator", "rejected")),
     )
-    assert won == [True, True]
+    assert all(won)
     assert [line.at for line in await outbox.attempts(entry)] == [1, 2]
 
 

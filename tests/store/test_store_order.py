@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import OpenOutbox
-from entries import AWAY, PROFILE, START, bring_to, claimed, draft, file_named, move, put, spool, state_of
+from entries import AWAY, PROFILE, START, OpenOutbox, bring_to, claimed, draft, file_named, move, put, spool, state_of
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox.states import State

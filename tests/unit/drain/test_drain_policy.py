@@ -1,0 +1,154 @@
+"""From outcome to next state: one row per rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
+from voyado_async.drain.policy import REST, Schedule, settle, skip
+from voyado_async.outbox.states import State, may_move
+from voyado_async.outbox.store import Settlement
+
+NOW = 1_700_000_000_000
+SCHEDULE = Schedule((10_000, 30_000, 60_000, 300_000), 8)
+HOUR = 3_600_000
+P, S, I = State.PENDING, State.SENDING, State.IMPORTED  # noqa: E741 - one letter per state keeps a rule on one line
+
+
+def message(slots: int = 0, *, unknown: bool = False) -> Message:
+    return Message(7, Kind.REDEEM, b"{}", 1, "contact:a", NOW - 5, slots=slots, unknown=unknown)
+
+
+def settled(
+    outcome: Outcome, source: State = S, slots: int = 0, *, unknown: bool = False, outage: bool = False,
+    spread: float = 0.0,
+) -> Settlement:  # fmt: skip
+    return settle(
+        message(slots, unknown=unknown), outcome, source=source, what="request", now=NOW, schedule=SCHEDULE,
+        outage=outage, spread=lambda: spread,
+    )  # fmt: skip
+
+
+RULES: list[tuple[str, Outcome, State, int, dict[str, Any]]] = [
+    # name, outcome, source, slots used before, what the settlement says
+    ("accepted", Delivered(status=200), S, 3, {"target": State.DELIVERED, "slots": 3, "rest_until": 0}),
+    ("looked up", Delivered("looked_up", contact_id="x"), P, 0, {"target": State.DELIVERED, "contact_id": "x"}),
+    ("confirmed", Delivered(), I, 0, {"target": State.DELIVERED}),
+    ("refused", Rejected("NotFound", 404), S, 0, {"target": State.REJECTED, "reason": "NotFound"}),
+    ("refused on confirmation", Rejected("NotFound", 404), I, 0, {"target": State.REJECTED}),
+    (
+        "refused, but perhaps done",
+        Rejected("Conflict", 409, may_have_happened=True),
+        S,
+        1,
+        {"target": State.REJECTED, "reason": "Conflict (may have happened)"},
+    ),
+    ("transient", RetryAt("Http503", 503), S, 0, {"target": P, "slots": 1, "due": NOW + 10_000, "unknown": False}),
+    ("second failure", RetryAt("Http503", 503), S, 1, {"target": P, "slots": 2, "due": NOW + 30_000}),
+    ("third failure", RetryAt("Http503", 503), S, 2, {"target": P, "slots": 3, "due": NOW + 60_000}),
+    ("fourth failure", RetryAt("Http503", 503), S, 3, {"target": P, "slots": 4, "due": NOW + 300_000}),
+    ("the last delay repeats", RetryAt("Http503", 503), S, 6, {"target": P, "slots": 7, "due": NOW + 300_000}),
+    ("eighth failure", RetryAt("Http503", 503), S, 7, {"target": State.EXHAUSTED, "slots": 8, "outage": False}),
+    ("past the last", RetryAt("Http503", 503), S, 20, {"target": State.EXHAUSTED, "slots": 21}),
+    ("look-up fails", RetryAt("Http503", 503), P, 0, {"target": P, "slots": 1, "due": NOW + 10_000}),
+    ("look-up fails last", RetryAt("Http503", 503), P, 7, {"target": State.EXHAUSTED}),
+    ("unknown rests", RetryAt("Timeout", unknown=True), S, 0, {"unknown": True, "rest_until": NOW + REST}),
+    ("unknown, last turn", RetryAt("Timeout", unknown=True), S, 7, {"unknown": True, "rest_until": NOW + REST}),
+    ("retry-after longer", RetryAt("Http503", 503, retry_after=120), S, 0, {"due": NOW + 120_000}),
+    ("retry-after shorter", RetryAt("Http503", 503, retry_after=1), S, 0, {"due": NOW + 10_000}),
+    ("retry-after too long", RetryAt("Http503", 503, retry_after=1e6), S, 0, {"due": NOW + HOUR}),
+    ("counts for nothing", RetryAt("Busy", counts=False), S, 7, {"target": P, "slots": 7, "due": NOW + 10_000}),
+    ("confirmation fails", RetryAt("Http503", 503), I, 0, {"target": I, "slots": 1, "due": NOW + 10_000}),
+    ("confirmation never ends", RetryAt("Http503", 503), I, 50, {"target": I, "slots": 51, "due": NOW + 300_000}),
+    ("429", SlowDown(), S, 7, {"target": P, "slots": 7, "due": NOW + 10_000, "unknown": False}),
+    ("429 with retry-after", SlowDown(retry_after=45), S, 0, {"target": P, "due": NOW + 45_000}),
+    ("429 with too long a one", SlowDown(retry_after=1e6), S, 0, {"due": NOW + HOUR}),
+    ("429 on a look-up", SlowDown(), P, 0, {"target": P}),
+    ("429 on a confirmation", SlowDown(), I, 0, {"target": I}),
+    ("401", NotAllowed(401), S, 7, {"target": P, "slots": 7, "due": NOW, "reason": "NotAllowed 401"}),
+    ("403 on a look-up", NotAllowed(403), P, 0, {"target": P, "slots": 0}),
+    ("403 on a confirmation", NotAllowed(403), I, 0, {"target": I}),
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "source", "slots", "expected"), [row[1:] for row in RULES], ids=[r[0] for r in RULES]
+)
+def test_the_rules(outcome: Outcome, source: State, slots: int, expected: dict[str, Any]) -> None:
+    settlement = settled(outcome, source, slots)
+    assert {name: getattr(settlement, name) for name in expected} == expected
+    assert (settlement.id, settlement.source) == (7, source)
+    assert source is settlement.target or may_move(source, settlement.target)
+    line = settlement.attempt
+    assert line is not None
+    assert (line.at, line.what, line.status, line.known) == (
+        NOW, "request", outcome.status, not (isinstance(outcome, RetryAt) and outcome.unknown),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", [RetryAt("Http503"), RetryAt("Busy", counts=False), SlowDown(), NotAllowed(401)])
+def test_once_unknown_stays_unknown_until_it_is_settled(outcome: Outcome) -> None:
+    assert settled(outcome, P, unknown=True).unknown
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_only_what_is_exhausted_while_the_breaker_is_open_belongs_to_the_outage(outage: bool) -> None:
+    assert settled(RetryAt("Http503"), slots=7, outage=outage).outage is outage
+    assert not settled(RetryAt("Http503"), slots=6, outage=outage).outage
+
+
+@pytest.mark.parametrize(("spread", "due"), [(0.0, 30_000), (0.5, 31_500), (1.0, 33_000)])
+def test_jitter_only_lengthens_and_by_a_tenth_at_most(spread: float, due: int) -> None:
+    assert settled(RetryAt("Http503"), slots=1, spread=spread).due == NOW + due
+
+
+def test_an_unknown_outcome_is_not_tried_again_before_the_rest_is_over() -> None:
+    hurried = Schedule((50,), 8)
+    settlement = settle(
+        message(), RetryAt("Timeout", unknown=True), source=S, what="request", now=NOW, schedule=hurried, outage=False,
+        spread=lambda: 0.0,
+    )  # fmt: skip
+    assert settlement.due == NOW + REST == NOW + 10_000
+
+
+def test_the_lines_never_hold_more_than_a_code() -> None:
+    line = settled(RetryAt("Http503", 503, duration_ms=12)).attempt
+    assert line is not None
+    assert (line.outcome, line.code, line.status, line.duration_ms) == ("retry", "Http503", 503, 12)
+
+
+@pytest.mark.parametrize(
+    ("slots", "target", "due"),
+    [(0, P, 10_000), (1, P, 30_000), (6, P, 300_000), (7, State.EXHAUSTED, 0), (9, State.EXHAUSTED, 0)],
+)
+def test_a_turn_while_the_breaker_is_open_is_used_up_without_a_request(slots: int, target: State, due: int) -> None:
+    settlement = skip(message(slots, unknown=True), now=NOW, schedule=SCHEDULE, spread=lambda: 0.0)
+    assert (settlement.source, settlement.target, settlement.due) == (P, target, NOW + due)
+    assert (settlement.slots, settlement.unknown, settlement.reason) == (slots + 1, True, "BreakerOpen")
+    assert settlement.outage is (target is State.EXHAUSTED)
+    assert settlement.rest_until == 0
+    assert settlement.attempt is not None
+    assert (settlement.attempt.what, settlement.attempt.known) == ("skipped", True)
+
+
+def test_an_entry_is_exhausted_at_the_same_moment_with_requests_or_without() -> None:
+    def moments(skipping: bool) -> list[int]:
+        now, slots, due = NOW, 0, []
+        while True:
+            one = message(slots)
+            if skipping:
+                step = skip(one, now=now, schedule=SCHEDULE, spread=lambda: 0.0)
+            else:
+                step = settle(
+                    one, RetryAt("Http503"), source=S, what="request", now=now, schedule=SCHEDULE, outage=True,
+                    spread=lambda: 0.0,
+                )  # fmt: skip
+            due.append(step.due)
+            if step.target is State.EXHAUSTED:
+                return due
+            now, slots = step.due, step.slots
+
+    assert moments(True) == moments(False)
+    assert len(moments(True)) == 8
