@@ -6,7 +6,7 @@ unless it is found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 
 from voyado_async.errors import InvalidEntry
 from voyado_async.models.text import is_xml_name, legible
@@ -40,7 +40,8 @@ def is_computed(name: str) -> bool:
     return name in ("rfm", "age") or name.casefold().startswith(_COMPUTED_PREFIXES)
 
 
-def check_custom_name(name: str, standard: Iterable[str], allowed: frozenset[str] | None) -> None:
+@lru_cache(maxsize=1024)  # a tenant has a few dozen, and they come with every contact
+def check_custom_name(name: str, standard: frozenset[str], allowed: frozenset[str] | None) -> None:
     """Refuses a name that cannot be a custom attribute: InvalidEntry whose path is the name.
 
     A name that is a standard one but for case and underscores is taken for a slip. `allowed` are the tenant's custom

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -87,10 +88,9 @@ class ContactFields(ContactPart, frozen=True, kw_only=True):
 
     def wire(self) -> dict[str, object]:
         """What is set, flat, under Engage's names: standard fields in their order, then custom attributes by name."""
-        fields = msgspec.structs.fields(self)
-        standard = {field.encode_name: getattr(self, field.name) for field in fields if field.name != "attributes"}
-        custom = sorted(self.attributes.items(), key=lambda attribute: str(attribute[0]))
-        return {name: value for name, value in standard.items() if value is not UNSET} | dict(custom)
+        values = {name: getattr(self, field) for name, field in _standard_fields(type(self)).items()}
+        standard = {name: value for name, value in values.items() if value is not UNSET}
+        return standard | dict(sorted(self.attributes.items(), key=_by_name)) if self.attributes else standard
 
     @property
     def cleared(self) -> tuple[str, ...]:
@@ -106,6 +106,21 @@ class ContactCreate(ContactFields, frozen=True, kw_only=True):
 
 class ContactUpdate(ContactFields, frozen=True, kw_only=True):
     """A change of a contact: only what is set is sent. The contact type is changed by a call of its own (ref 4.5)."""
+
+
+def _by_name(attribute: tuple[Any, Any]) -> str:
+    return str(attribute[0])
+
+
+@cache
+def _standard_fields(kind: type[ContactFields]) -> dict[str, str]:
+    """The field of each standard wire name. Asked for every contact; msgspec resolves every annotation anew."""
+    return {field.encode_name: field.name for field in msgspec.structs.fields(kind) if field.name != "attributes"}
+
+
+@cache
+def _standard_names(kind: type[ContactFields]) -> frozenset[str]:
+    return frozenset(_standard_fields(kind))
 
 
 _FORMS = {
@@ -158,7 +173,7 @@ def check_contact_type(contact_type: str, path: str = "contactType") -> None:
 
 def _parse(strict: Strict[Write], kind: type[Write], content: Write | Content, allowed: frozenset[str] | None) -> Write:
     given = json_object(content) if isinstance(content, bytes) else plain(content)
-    standard = frozenset(field.encode_name for field in msgspec.structs.fields(kind)) - {"attributes"}
+    standard = _standard_names(kind)
     if isinstance(content, ContactFields) and (hidden := sorted(standard.intersection(content.attributes))):
         raise InvalidEntry(hidden[0], "is a standard field, not a custom attribute")
     if "contactType" in given and "contactType" not in standard:

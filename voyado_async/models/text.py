@@ -37,6 +37,8 @@ def is_xml_name(name: str) -> bool:
 
 def legible(name: str) -> str:
     """A field's name for an error path: cut, and without characters that would spoil a terminal or a log line."""
+    if len(name) <= 64 and name.isprintable():
+        return name
     shown = "".join(letter if letter.isprintable() else "?" for letter in name[:64])
     return shown if len(name) <= 64 else f"{shown}..."
 
