@@ -56,6 +56,8 @@ def connection(path: str, *, read_only: bool) -> Connection:
         made = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0, cached_statements=256)
         # A commit is on the disk when it returns, also after a power cut.
         made.execute("PRAGMA synchronous = FULL")
+        # An insert of many rows keeps a copy of each page that it touches; beyond 64 KB that would be a file.
+        made.execute("PRAGMA temp_store = MEMORY")
         return made
 
     return Connection(connect, _CONNECTION_CHUNK)
