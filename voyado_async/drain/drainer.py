@@ -185,6 +185,8 @@ class Drainer:
             else:
                 if record is not None:
                     self._breaker.restore(record)
+                    # The key may be another one by now: this process has yet to find out.
+                    await self._save_breaker()
                 self._emit(DrainerStarted(pid=os.getpid(), unknown=unknown))
                 return
 
