@@ -41,10 +41,12 @@ from voyado_async.outbox.store import (
     EntryFilter,
     EntryRecord,
     FileRecord,
+    Finding,
     Settlement,
     Stored,
 )
 from voyado_async.outbox.together import Together
+from voyado_async.outbox.verify import verify
 from voyado_async.outbox.wake import Poker
 from voyado_async.outbox.writer import Connection, Writer, connection
 
@@ -405,6 +407,9 @@ class SqliteOutbox:
         else:
             values = {"name": name, "value": as_json(value)}
             await self._writer.call(lambda c: c.execute(SQL["set_fact"], values).fetchall())
+
+    async def verify(self) -> list[Finding]:
+        return await self._read(verify)
 
     async def data_version(self) -> int:
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])

@@ -450,6 +450,21 @@ JOIN entry ON entry.id = key.entry
 WHERE entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
 OR (entry.state = 'delivered' AND entry.changed >= :as_of);
 
+-- -------------------------------------------------------------------------------------------------------- verifying
+
+-- name: without_content
+-- Entries that could not be sent, because what is to be sent is gone.
+SELECT entry.id FROM entry LEFT JOIN body ON body.entry = entry.id
+WHERE body.entry IS NULL AND entry.state NOT IN ('delivered', 'discarded');
+
+-- name: unfinished
+-- What decides where the lanes stand.
+SELECT lane, id, kind, state, due FROM entry WHERE state NOT IN ('delivered', 'rejected', 'discarded');
+
+-- name: lanes
+-- Where the lanes stand.
+SELECT id, head, due, rank, hold, rest_until, joined FROM lane;
+
 -- ------------------------------------------------------------------------------------------------------------ facts
 
 -- name: facts

@@ -143,6 +143,14 @@ class BreakerRecord(msgspec.Struct, frozen=True):
     """``401`` or ``403:<kind>`` while sending stops because of the key."""
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """What one check of an outbox came to."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
 class DrainerRecord(msgspec.Struct, frozen=True):
     """Who drains."""
 
@@ -353,6 +361,10 @@ class Outbox(Protocol):
 
     async def base_url(self) -> str | None:
         """The Engage that this outbox belongs to."""
+        ...
+
+    async def verify(self) -> list[Finding]:
+        """Integrity, references, accounting, contents and lanes, each checked in one snapshot; changes nothing."""
         ...
 
     async def data_version(self) -> int:

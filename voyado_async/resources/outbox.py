@@ -6,7 +6,7 @@ import msgspec
 
 from voyado_async.clock import Clock
 from voyado_async.outbox.lock import is_drained
-from voyado_async.outbox.store import Attempt, EntryFilter, EntryRecord, FileRecord, Outbox
+from voyado_async.outbox.store import Attempt, EntryFilter, EntryRecord, FileRecord, Finding, Outbox
 
 STALLED = 60_000
 """Work is due and nothing moved for so long (ms): somebody has to look (DESIGN 3, "One drainer per outbox")."""
@@ -111,6 +111,11 @@ class OutboxView:
     async def body(self, entry_id: int) -> bytes:
         """The content of an entry: a person's data."""
         return await self._outbox.body(entry_id)
+
+    async def verify(self) -> list[Finding]:
+        """Integrity, references, accounting, contents and lanes, in one snapshot. Whether the fallback files are on the
+        disk is not looked at: `voyado-async verify` does."""
+        return await self._outbox.verify()
 
     async def files(self) -> list[FileRecord]:
         """The fallback files, oldest first."""

@@ -1,0 +1,122 @@
+"""Is the outbox what it should be? One read transaction, nothing is changed.
+
+Where each lane stands is worked out again here from the rules (DESIGN 3, "Order"), not with the statement that the
+store keeps lanes by: what agrees with its own mistakes proves nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from voyado_async.delivery import Kind
+from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.states import AWAY, State
+from voyado_async.outbox.store import Finding
+
+FEW = 10
+"""So many places are named in a finding."""
+
+CHANGES = frozenset({Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE})
+
+
+class Unfinished(NamedTuple):
+    """An entry that still has a way to go."""
+
+    id: int
+    kind: str
+    state: str
+    due: int
+
+
+class Lane(NamedTuple):
+    """Where a lane stands."""
+
+    head: int | None
+    due: int | None
+    rank: int
+    hold: int
+
+
+def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
+    """Where a lane has to stand, given its unfinished entries in any order. Pure."""
+    by_age = sorted(entries)
+    waiting = [entry for entry in by_age if entry.state in (State.PENDING, State.SENDING)]
+    away = [entry for entry in by_age if entry.state in AWAY]
+    creation = min((entry.id for entry in away if entry.kind == Kind.CONTACT_CREATE), default=None)
+    change = min((entry.id for entry in away if entry.kind in CHANGES), default=None)
+
+    def is_held(entry: Unfinished) -> bool:
+        by_creation = creation is not None and entry.id > creation
+        return by_creation or (entry.kind in CHANGES and change is not None and entry.id > change)
+
+    head = next((entry for entry in waiting if not is_held(entry)), None)
+    hold = 2 if creation is not None else 1 if change is not None else 0
+    if head is None:
+        return Lane(None, None, 1, hold)
+    return Lane(head.id, max(head.due, rest_until), int(head.kind != Kind.REDEEM), hold)
+
+
+def verify(database: sqlite3.Connection) -> list[Finding]:
+    """Every check, in one snapshot of the database."""
+    database.execute("BEGIN")
+    try:
+        return [check(database) for check in (_integrity, _references, _accounting, _contents, _lanes)]
+    finally:
+        database.execute("COMMIT")
+
+
+def _integrity(database: sqlite3.Connection) -> Finding:
+    try:
+        told = [str(row[0]) for row in database.execute("PRAGMA integrity_check(10)").fetchall()]
+    except sqlite3.DatabaseError as error:
+        told = [str(error)]
+    return Finding("integrity", told == ["ok"], "; ".join(told))
+
+
+def _references(database: sqlite3.Connection) -> Finding:
+    broken = [f"{table} row {row}" for table, row, *_ in database.execute("PRAGMA foreign_key_check").fetchall()]
+    return _finding("references", broken, "every row refers to rows that exist")
+
+
+def _accounting(database: sqlite3.Connection) -> Finding:
+    total = sum(row[2] for row in database.execute(SQL["counts"]).fetchall())
+    books = dict(database.execute(SQL["counters"]).fetchall())
+    gone = books["purged"] + books["forgotten"]
+    told = f"{books['enqueued']} enqueued, {total} here, {gone} purged or forgotten"
+    return Finding("accounting", books["enqueued"] == total + gone, told)
+
+
+def _contents(database: sqlite3.Connection) -> Finding:
+    bare = [f"entry {row[0]}" for row in database.execute(SQL["without_content"]).fetchall()]
+    return _finding("contents", bare, "every entry that is not final has its content")
+
+
+def _lanes(database: sqlite3.Connection) -> Finding:
+    entries: dict[int, list[Unfinished]] = {}
+    for lane, *columns in database.execute(SQL["unfinished"]).fetchall():
+        entries.setdefault(lane, []).append(Unfinished(*columns))
+    wrong = []
+    count = 0
+    for lane, head, due, rank, hold, rest_until, joined in database.execute(SQL["lanes"]).fetchall():
+        count += 1
+        mine = entries.pop(lane, [])
+        stands = Lane(head, due, rank, hold)
+        if joined is not None and (mine or head is not None):
+            wrong.append(f"lane {lane} became part of another one and still has entries")
+        elif joined is None and stands != (right := lane_should_be(mine, rest_until)):
+            wrong.append(f"lane {lane} stands at {_told(stands)} instead of {_told(right)}")
+    wrong += [f"lane {lane} is missing" for lane in entries]
+    return _finding("lanes", wrong, f"each of {count} lanes stands where its entries say")
+
+
+def _told(lane: Lane) -> str:
+    return f"entry {lane.head}, due {lane.due}, rank {lane.rank}, hold {lane.hold}"
+
+
+def _finding(check: str, wrong: list[str], right: str) -> Finding:
+    if not wrong:
+        return Finding(check, True, right)
+    more = f"; and {len(wrong) - FEW} more" if len(wrong) > FEW else ""
+    return Finding(check, False, "; ".join(wrong[:FEW]) + more)
