@@ -1,0 +1,168 @@
+"""``voyado-async files``: the fallback files; one carried by hand, or taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+
+import click
+import msgspec
+
+from voyado_async.cli.failure import WrongUsage
+from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.opening import CLOCK, changing, looking, run
+from voyado_async.cli.report import age, json_option, moment, table, tell_json, tell_lines
+from voyado_async.delivery import FileFamily
+from voyado_async.errors import TransitionRefused
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import FileRecord
+from voyado_async.settings import Settings
+
+COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "PROBLEM")
+
+
+class FileReport(msgspec.Struct, frozen=True):
+    """One fallback file."""
+
+    name: str
+    family: FileFamily
+    contact_type: str
+    match_key_type: str
+    state: str
+    """``spooled``, ``uploading``, ``uploaded``, ``imported``, ``withdrawn`` or ``lost``."""
+    entries: int
+    lines: int
+    size: int
+    created: datetime | None
+    uploaded: datetime | None
+    seen: datetime | None
+    """When it was last seen in the folder of the server."""
+    imported: datetime | None
+    carried: bool
+    problem: str | None
+
+
+class FilesReport(msgspec.Struct, frozen=True):
+    """What ``files --json`` prints."""
+
+    outbox: str
+    spool: str
+    files: list[FileReport]
+
+
+class MovedReport(msgspec.Struct, frozen=True):
+    """What ``files --carried --json`` and ``files --withdraw --json`` print. Done before, it moves nothing."""
+
+    outbox: str
+    file: str
+    state: str
+    moved: int
+    """Entries that moved with it."""
+
+
+@click.command()
+@click.option("--carried", metavar="NAME", help="Say that you have carried this spooled file to Engage by hand.")
+@click.option(
+    "--withdraw", metavar="NAME", help="Take this spooled file back: it is removed, its entries go to the API again."
+)
+@json_option
+@pass_invocation
+def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_json: bool) -> None:
+    """List the fallback files, oldest first; mark or withdraw one.
+
+    Only a file that is spooled can be carried or withdrawn: from the moment that its upload begins Engage may have it.
+    A carried file is never withdrawn again; its entries are confirmed over the API.
+    """
+    settings = invocation.settings()
+    if carried is not None and withdraw is not None:
+        raise click.UsageError("--carried and --withdraw exclude each other")
+    if carried is not None or withdraw is not None:
+        moved = run(_carried(settings, carried) if carried is not None else _withdraw(settings, withdraw or ""))
+        if as_json:
+            tell_json(moved)
+        else:
+            tell_lines([f"{moved.file} is {moved.state}; {moved.moved} entries moved"])
+        return
+    report = run(_files(settings))
+    if as_json:
+        tell_json(report)
+        return
+    rows = [_row(file) for file in report.files]
+    if sys.stdout.isatty():
+        from voyado_async.cli.screen import draw_table  # here: rich is for terminals only
+
+        draw_table(COLUMNS, rows)
+    else:
+        tell_lines(table([COLUMNS, *rows]))
+
+
+async def _files(settings: Settings) -> FilesReport:
+    async with looking(settings) as outbox:
+        found = await outbox.files(open_only=False)
+    return FilesReport(outbox.path, str(settings.spool_path), [file_report(file) for file in found])
+
+
+async def _carried(settings: Settings, name: str) -> MovedReport:
+    async with changing(settings) as outbox:
+        file = await _named(outbox, name)
+        if file.carried:
+            return MovedReport(outbox.path, file.name, file.state, 0)
+        _refuse_unless_spooled(file, "carried")
+        moved = await outbox.update_file(
+            file.id, state="uploaded", now=CLOCK.now(), entries_to=State.UPLOADED, carried=True
+        )
+        return MovedReport(outbox.path, file.name, "uploaded", moved)
+
+
+async def _withdraw(settings: Settings, name: str) -> MovedReport:
+    async with changing(settings) as outbox:
+        file = await _named(outbox, name)
+        if file.state == "withdrawn":
+            return MovedReport(outbox.path, file.name, file.state, 0)
+        _refuse_unless_spooled(file, "withdrawn")
+        moved = await outbox.update_file(file.id, state="withdrawn", now=CLOCK.now(), entries_to=State.PENDING)
+        # Only after the database has let go of it; what a crash leaves here is removed by whoever drains.
+        from voyado_async.fallback.spool import Spool  # here: it brings lxml
+
+        await asyncio.to_thread(Spool(settings.spool_path).remove, file.name)
+        return MovedReport(outbox.path, file.name, "withdrawn", moved)
+
+
+async def _named(outbox: SqliteOutbox, name: str) -> FileRecord:
+    for file in await outbox.files(open_only=False):
+        if file.name == name:
+            return file
+    raise WrongUsage("FileNotFound", f"there is no fallback file {name} in {outbox.path}")
+
+
+def _refuse_unless_spooled(file: FileRecord, what: str) -> None:
+    if file.state != "spooled":
+        raise TransitionRefused(f"file {file.name} is {file.state} and cannot be {what}; only a spooled one can")
+
+
+def file_report(file: FileRecord) -> FileReport:
+    """A file of the outbox for a report."""
+    return FileReport(
+        name=file.name,
+        family=file.family,
+        contact_type=file.contact_type,
+        match_key_type=file.match_key_type,
+        state=file.state,
+        entries=file.entries,
+        lines=file.lines,
+        size=file.size,
+        created=moment(file.created),
+        uploaded=moment(file.uploaded),
+        seen=moment(file.seen),
+        imported=moment(file.imported),
+        carried=file.carried,
+        problem=file.problem,
+    )
+
+
+def _row(file: FileReport) -> tuple[str, ...]:
+    old = "-" if file.created is None else age(CLOCK.now() / 1000 - file.created.timestamp())
+    state = f"{file.state} by hand" if file.carried else file.state
+    return (file.name, state, str(file.entries), str(file.lines), str(file.size), old, file.problem or "-")

@@ -1,0 +1,55 @@
+"""How commands open the outbox: to look at it, to change it, or to write to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from voyado_async.clock import SystemClock
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox, readable_schema
+from voyado_async.resources.outbox import OutboxView
+from voyado_async.settings import Settings
+
+T = TypeVar("T")
+
+CLOCK = SystemClock()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's asynchronous part."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[SqliteOutbox]:
+    """The outbox, read-only: it must be there; base URL and API key are not needed, and nobody is waited for."""
+    outbox = await open_outbox(settings.outbox_path, base_url=None, clock=CLOCK, read_only=True)
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
+
+
+@asynccontextmanager
+async def changing(settings: Settings) -> AsyncIterator[SqliteOutbox]:
+    """The outbox, to change what is in it: it must be there."""
+    await asyncio.to_thread(readable_schema, str(settings.outbox_path))
+    async with writing(settings) as outbox:
+        yield outbox
+
+
+@asynccontextmanager
+async def writing(settings: Settings) -> AsyncIterator[SqliteOutbox]:
+    """The outbox, to write to: it is made where there is none, for which the base URL is needed."""
+    outbox = await open_outbox(settings.outbox_path, base_url=settings.base_url, clock=CLOCK)
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
+
+
+def view(outbox: SqliteOutbox) -> OutboxView:
+    """What the Python surface calls `voyado.outbox`."""
+    return OutboxView(outbox, CLOCK)

@@ -1,0 +1,65 @@
+"""What options and arguments accept. A wrong one is wrong usage (exit 2)."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+import click
+
+from voyado_async.clock import SystemClock, as_datetime, as_instant
+from voyado_async.errors import InvalidEntry
+from voyado_async.kinds.address import checked_id
+from voyado_async.models import Channel, check_contact_type
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class _Id(click.ParamType[str]):
+    """An id of Engage's."""
+
+    name = "id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return checked_id("", value)
+        except InvalidEntry as error:
+            self.fail(error.reason, param, ctx)
+
+
+class _ContactType(click.ParamType[str]):
+    """The id of a contact type."""
+
+    name = "type"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            check_contact_type(value)
+        except InvalidEntry as error:
+            self.fail(error.reason, param, ctx)
+        return value
+
+
+class _Moment(click.ParamType[int]):
+    """A moment, as an instant of the database."""
+
+    name = "time"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        now = as_datetime(SystemClock().now())
+        try:
+            if ago := _AGO.fullmatch(value):
+                return as_instant(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+            # Without an offset it is the local time of this machine.
+            return as_instant(datetime.fromisoformat(value).astimezone())
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither a time of ISO 8601 nor an age like 90s, 15m, 2h or 7d", param, ctx)
+
+
+ID = _Id()
+CONTACT_TYPE = _ContactType()
+MOMENT = _Moment()
+CHANNEL = click.Choice([channel.value for channel in Channel], case_sensitive=False)

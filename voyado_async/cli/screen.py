@@ -1,0 +1,45 @@
+"""What is drawn on a terminal, and only there: the one place that knows rich."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class _Above(logging.Handler):
+    """Log lines above the line of progress."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(Text(self.format(record)), soft_wrap=True)
+
+
+@contextmanager
+def progress_line() -> Iterator[tuple[logging.Handler, Callable[[Mapping[str, int]], None]]]:
+    """A line at the bottom of standard error that shows counts, and a handler whose log lines scroll above it."""
+    console = Console(stderr=True)
+    with console.status("") as status:
+
+        def show(counts: Mapping[str, int]) -> None:
+            told = "   ".join(f"{name} {count}" for name, count in counts.items() if count)
+            status.update(Text(told or "nothing to do"))
+
+        yield _Above(console), show
+
+
+def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under headings on standard output; long cells are folded, never cut."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)

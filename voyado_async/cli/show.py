@@ -1,0 +1,119 @@
+"""``voyado-async show``: one entry with its attempts and its file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+import msgspec
+
+from voyado_async.cli.entries import EntryReport, report_of
+from voyado_async.cli.files import FileReport, file_report
+from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.opening import looking, run
+from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.outbox.store import Attempt
+from voyado_async.settings import Settings
+
+
+class AttemptReport(msgspec.Struct, frozen=True):
+    """One line of the entry's record."""
+
+    at: datetime | None
+    what: str
+    outcome: str
+    status: int | None
+    code: str | None
+    duration_ms: int | None
+    known: bool
+    """False: it may have taken effect without our knowing."""
+
+
+class ShowReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What ``show --json`` prints. `payload` is there only with ``--payload``."""
+
+    outbox: str
+    entry: EntryReport
+    attempts: list[AttemptReport]
+    file: FileReport | None
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+@click.command()
+@click.argument("entry_id", metavar="ID", type=click.IntRange(min=1))
+@click.option("--payload", is_flag=True, help="Print its content as well: a person's data.")
+@json_option
+@pass_invocation
+def show(invocation: Invocation, entry_id: int, payload: bool, as_json: bool) -> None:
+    """Show one entry with its attempts and its file."""
+    report = run(_show(invocation.settings(), entry_id, payload))
+    if as_json:
+        tell_json(report)
+    else:
+        tell_lines(_lines(report, payload))
+
+
+async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
+    async with looking(settings) as outbox:
+        entry = await outbox.get(entry_id)
+        file = None
+        if entry.file is not None:
+            file = next((file for file in await outbox.files(open_only=False) if file.name == entry.file), None)
+        return ShowReport(
+            outbox=outbox.path,
+            entry=report_of(entry),
+            attempts=[_attempt(attempt) for attempt in await outbox.attempts(entry_id)],
+            file=None if file is None else file_report(file),
+            payload=msgspec.Raw(await outbox.body(entry_id)) if payload else msgspec.Raw(),
+        )
+
+
+def _attempt(attempt: Attempt) -> AttemptReport:
+    return AttemptReport(
+        at=moment(attempt.at),
+        what=attempt.what,
+        outcome=attempt.outcome,
+        status=attempt.status,
+        code=attempt.code,
+        duration_ms=attempt.duration_ms,
+        known=attempt.known,
+    )
+
+
+def _lines(report: ShowReport, payload: bool) -> list[str]:
+    entry = report.entry
+    rows = [
+        ("entry", str(entry.id)),
+        ("kind", str(entry.kind)),
+        ("state", f"{entry.state}" + (f": {entry.reason}" if entry.reason else "")),
+        ("key", entry.key or "-"),
+        ("contact", entry.contact or "-"),
+        ("written", shown(entry.created)),
+        ("changed", shown(entry.changed)),
+    ]
+    if entry.due is not None:
+        rows.append(("due", shown(entry.due)))
+    rows.append(("tries", f"{entry.slots} turns, {entry.requests} requests"))
+    if entry.unknown:
+        rows.append(("outcome", "an earlier request may have taken effect"))
+    if entry.outage:
+        rows.append(("outage", "exhausted while the API was down"))
+    if entry.replaces is not None:
+        rows.append(("replaces", f"entry {entry.replaces}"))
+    rows += [("warning", warning) for warning in entry.warnings]
+    if report.file is not None:
+        file = report.file
+        rows.append(("file", f"{file.name}, {file.state}" + (f": {file.problem}" if file.problem else "")))
+    lines = table(rows)
+    if report.attempts:
+        lines += ["", *table([_attempt_row(attempt) for attempt in report.attempts])]
+    if payload:
+        lines += ["", bytes(report.payload).decode()]
+    return lines
+
+
+def _attempt_row(attempt: AttemptReport) -> tuple[str, ...]:
+    status = "" if attempt.status is None else str(attempt.status)
+    took = "" if attempt.duration_ms is None else f"{attempt.duration_ms} ms"
+    known = "" if attempt.known else "outcome unknown"
+    return (shown(attempt.at), attempt.what, attempt.outcome, status, attempt.code or "", took, known)
