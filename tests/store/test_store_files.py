@@ -98,6 +98,17 @@ async def test_what_belongs_to_a_created_contact_waits_until_the_creation_is_imp
     assert await leaving(outbox) == [older, *created, *([] if held else [receipt, update])]
 
 
+async def test_a_change_waits_for_an_older_one_that_goes_by_the_api(outbox: Outbox) -> None:
+    older, receipt, newer = await put(
+        outbox, draft(Kind.CONTACT_UPDATE), draft(Kind.RECEIPT), draft(Kind.CONTACT_UPDATE)
+    )
+    for entry in (receipt, newer):
+        await bring_to(outbox, entry, State.EXHAUSTED)
+    assert await leaving(outbox) == [receipt]
+    await bring_to(outbox, older, State.EXHAUSTED)
+    assert await leaving(outbox) == [older, receipt, newer]
+
+
 async def test_a_leaving_message_tells_when_it_was_written_into_files_before(outbox: Outbox) -> None:
     (entry,) = await exhausted(outbox, 1)
     for at in (START + 1, START + 2):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from voyado_async.delivery import FileFamily, FileForm
+from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES, SHAPES, contact_element
 from voyado_async.models.decode import plain
 
@@ -100,6 +100,14 @@ class Batch:
         gathering.append(part)
         return full
 
+    def close(self, head: Head) -> PlannedFile:
+        """Hand the open file of these out as it is."""
+        return self._open.pop(head).file(head)
+
+    def is_open(self, head: Head) -> bool:
+        """Whether a file of these is being filled."""
+        return head in self._open
+
     def rest(self) -> list[PlannedFile]:
         """What is left, in the order in which the families must arrive; the batch is empty afterwards."""
         order = list(FileFamily)
@@ -107,6 +115,36 @@ class Batch:
         files = [self._open[head].file(head) for head in heads]
         self._open.clear()
         return files
+
+
+class ChangeOrder:
+    """Keeps the changes of a contact in the order of writing, for one pass over what is exhausted (DESIGN 1.4).
+
+    A change that has no file form waits for the API, and so must every later one of its contact: by file it would
+    arrive first, and the older value would overwrite it when the API is back. Changes of a contact that is named in
+    two ways stand in two files: the older one has to be closed first, so that its name comes first, too.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: set[int] = set()
+        self._last: dict[int, tuple[Head, str]] = {}
+
+    def may_leave(self, message: Message, form: FileForm | NoFileForm) -> bool:
+        """Whether nothing older of its contact has to wait."""
+        if message.kind not in (Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE):
+            return True
+        if not isinstance(form, FileForm):
+            self._waiting.add(message.lane)
+        return message.lane not in self._waiting
+
+    def before(self, message: Message, form: FileForm) -> Head | None:
+        """The file that has to be closed before this goes into another one."""
+        if form.family is not FileFamily.CONTACTS:
+            return None
+        now = (Head.of(form), form.subject)
+        last = self._last.get(message.lane, now)
+        self._last[message.lane] = now
+        return None if last == now else last[0]
 
 
 class _Gathering:

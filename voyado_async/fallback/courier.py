@@ -21,7 +21,7 @@ from functools import partial
 from voyado_async.delivery import FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans
-from voyado_async.fallback.batch import Batch, PlannedFile
+from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Refused, Spool
@@ -162,13 +162,19 @@ class Courier:
         self._gathered = now
         notes.again = False
         batch = Batch(self._settings.fallback_max_lines)
+        order = ChangeOrder()
         async for message in self._store.exhausted():
             try:
                 form = self._file_form(message)
             except InvalidEntry as error:
                 await self._reject([Refused(message.id, error.path, error.reason)], now, notes)
                 continue
-            if isinstance(form, FileForm) and (full := batch.add(message.id, form)) is not None:
+            if not order.may_leave(message, form) or not isinstance(form, FileForm):
+                continue
+            older = order.before(message, form)
+            if older is not None and batch.is_open(older):
+                await self._write(batch.close(older), now, notes)
+            if (full := batch.add(message.id, form)) is not None:
                 await self._write(full, now, notes)
         for planned in batch.rest():
             await self._write(planned, now, notes)

@@ -252,7 +252,7 @@ SELECT count(*), min(changed) FROM entry WHERE state = 'exhausted';
 
 -- name: exhausted
 -- What may go into a file, oldest first. A creation on the second road holds everything later of its contact until it
--- is imported (DESIGN 3, "Order across files").
+-- is imported (DESIGN 3, "Order across files"). An update or type change waits for an older one that goes by the API.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
     contact.id, (
@@ -269,6 +269,11 @@ WHERE entry.state = 'exhausted' AND entry.id > :after AND NOT EXISTS (
     AND creation.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
     AND creation.state <> 'imported' AND creation.id < entry.id
 )
+AND (entry.profile = 0 OR NOT EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    AND older.state IN ('pending', 'sending')
+))
 ORDER BY entry.id
 LIMIT :limit;
 

@@ -18,7 +18,7 @@ from voyado_async.fallback.plans import LOST, STAYS, FileState
 from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.spool import Spool, Written, part_name
 from voyado_async.fallback.transfer import Transfer
-from voyado_async.kinds import contact_create, contact_update, receipt, redeem, registry
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
@@ -285,6 +285,51 @@ async def test_several_updates_of_a_contact_leave_as_one_record(shop: Shop) -> N
     assert content.count("<member>") == 1
     assert "<city>Malmö</city>" in content
     assert await shop.states(ids) == [State.UPLOADED] * 2
+
+
+async def exhaust_together(shop: Shop, *drafts: Draft) -> list[int]:
+    """The first is exhausted in an outage and takes its lane with it."""
+    ids = await shop.exhaust(drafts[0])
+    ids += [stored.id for stored in await shop.store.enqueue(drafts[1:])]
+    async for message in shop.store.exhausted():
+        await shop.store.exhaust_lanes([message.lane], shop.clock.now())
+    assert await shop.states(ids) == [State.EXHAUSTED] * len(drafts)
+    return ids
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        contact_update.draft(address(contact_id=ANNA), {"city": "Lund", "careOf": None}),
+        contact_type.draft(ANNA, "Member"),
+    ],
+)
+async def test_a_change_never_overtakes_an_older_one_that_has_no_file_form(shop: Shop, waits: Draft) -> None:
+    ids = await exhaust_together(shop, move_to("Umeå"), waits, move_to("Malmö"), sale(1))
+    await shop.step(5)
+    assert await shop.states(ids) == [State.UPLOADED, State.EXHAUSTED, State.EXHAUSTED, State.UPLOADED]
+    await shop.step(0, api_healthy=True)
+    assert await shop.states(ids[1:3]) == [State.PENDING] * 2
+
+
+async def test_changes_of_a_contact_with_two_names_stand_in_files_whose_names_have_their_order(shop: Shop) -> None:
+    by_email = contact_update.draft(address(email="anna@example.com"), {"city": "Ystad"})
+    later = contact_update.draft(address(email="anna@example.com"), {"city": "Kiruna"})
+    first, second = [stored.id for stored in await shop.store.enqueue([by_email, move_to("Lund")])]
+    lane = (await shop.store.claim(1, shop.clock.now(), frozenset()))[0].lane
+    assert await shop.store.join_lanes(lane, ANNA, "email:anna@example.com")
+    await shop.store.settle(Settlement(first, State.PENDING, State.EXHAUSTED, outage=True))
+    third = (await shop.store.enqueue([later]))[0].id
+    async for message in shop.store.exhausted():
+        await shop.store.exhaust_lanes([message.lane], shop.clock.now())
+    assert await shop.states([first, second, third]) == [State.EXHAUSTED] * 3
+    await shop.step(5)
+    in_order = [shop.engage.files["contacts", name].decode() for name in sorted(shop.engage.renames)]
+    assert [city for content in in_order for city in ("Ystad", "Lund", "Kiruna") if city in content] == [
+        "Ystad",
+        "Lund",
+        "Kiruna",
+    ]
 
 
 async def test_sales_of_a_contact_that_a_file_creates_wait_until_it_is_imported(shop: Shop) -> None:
