@@ -74,5 +74,5 @@ def test_the_installed_package_finds_the_migrations_of_the_checkout(python: Path
 
 def test_the_demo_runs_from_the_wheel_and_its_books_agree(python: Path, tmp_path: Path) -> None:
     report = json.loads(run(python.parent / "voyado-async", "demo", "--json", cwd=tmp_path).stdout)
-    assert report["ok"] is True
+    assert report["agree"] is True
     assert list(tmp_path.iterdir()) == []
