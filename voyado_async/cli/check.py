@@ -48,7 +48,7 @@ class CheckReport(msgspec.Struct, frozen=True):
 @json_option
 @pass_invocation
 def check(invocation: Invocation, as_json: bool) -> None:
-    """Check settings, outbox, API, file server and folders, one line each. Exit 1 if one fails.
+    """Check settings, outbox, API, file server and folders. One line each; exit 1 if one fails.
 
     Nothing is changed anywhere: the API is asked one harmless question, the folders of the file server are listed.
     """

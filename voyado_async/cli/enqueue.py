@@ -123,7 +123,8 @@ def _store_file(invocation: Invocation, file: BinaryIO, as_json: bool, make: Cal
     drafts, bad = checked(items, make)
     problems = sorted([*problems, *bad], key=lambda problem: problem.line)
     if problems:
-        count = f"{len(problems)} bad item{'s' * (len(problems) > 1)} in {file.name}; nothing was stored"
+        named = getattr(file, "name", "<stdin>")
+        count = f"{len(problems)} bad item{'s' * (len(problems) > 1)} in {named}; nothing was stored"
         raise Failure("InvalidEntry", count, tuple(problems))
     _store(invocation, drafts, as_json)
 

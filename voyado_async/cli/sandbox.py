@@ -29,7 +29,7 @@ from voyado_async.sandbox import Sandbox, SandboxSettings
 @click.option("--import-period", type=float, default=5.0, show_default=True, help="Seconds between two imports.")
 @json_option
 def sandbox(as_json: bool, folder: str | None, api_key: str | None, **options: Any) -> None:
-    """Run a fake Engage on this machine: API, file server and importer.
+    """Run a fake Engage on this machine. It has the API, the file server and the importer.
 
     Prints the settings to export when it is ready, and runs until SIGTERM or SIGINT. What it was told is gone then,
     but for the files in --folder. The remote control (seed data, switch faults on, look into the journal) is described

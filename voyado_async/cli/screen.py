@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,17 @@ def progress_line() -> Iterator[tuple[logging.Handler, Callable[[Mapping[str, in
             status.update(Text(told or "nothing to do"))
 
         yield _Above(console), show
+
+
+@contextmanager
+def standing_lines() -> Iterator[Callable[[Sequence[str]], None]]:
+    """Lines on standard output that are drawn anew in their place; the last ones stay."""
+    with Live(auto_refresh=False) as live:
+
+        def show(lines: Sequence[str]) -> None:
+            live.update(Text("\n".join(lines)), refresh=True)
+
+        yield show
 
 
 def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

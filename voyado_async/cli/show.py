@@ -29,14 +29,14 @@ class AttemptReport(msgspec.Struct, frozen=True):
     """False: it may have taken effect without our knowing."""
 
 
-class ShowReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShowReport(msgspec.Struct, frozen=True):
     """What ``show --json`` prints. `payload` is there only with ``--payload``."""
 
     outbox: str
     entry: EntryReport
     attempts: list[AttemptReport]
     file: FileReport | None
-    payload: msgspec.Raw = msgspec.Raw()
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 @click.command()
@@ -50,7 +50,7 @@ def show(invocation: Invocation, entry_id: int, payload: bool, as_json: bool) ->
     if as_json:
         tell_json(report)
     else:
-        tell_lines(_lines(report, payload))
+        tell_lines(_lines(report))
 
 
 async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
@@ -64,7 +64,7 @@ async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
             entry=report_of(entry),
             attempts=[_attempt(attempt) for attempt in await outbox.attempts(entry_id)],
             file=None if file is None else file_report(file),
-            payload=msgspec.Raw(await outbox.body(entry_id)) if payload else msgspec.Raw(),
+            payload=msgspec.Raw(await outbox.body(entry_id)) if payload else msgspec.UNSET,
         )
 
 
@@ -80,7 +80,7 @@ def _attempt(attempt: Attempt) -> AttemptReport:
     )
 
 
-def _lines(report: ShowReport, payload: bool) -> list[str]:
+def _lines(report: ShowReport) -> list[str]:
     entry = report.entry
     rows = [
         ("entry", str(entry.id)),
@@ -107,7 +107,7 @@ def _lines(report: ShowReport, payload: bool) -> list[str]:
     lines = table(rows)
     if report.attempts:
         lines += ["", *table([_attempt_row(attempt) for attempt in report.attempts])]
-    if payload:
+    if report.payload is not msgspec.UNSET:
         lines += ["", bytes(report.payload).decode()]
     return lines
 

@@ -1,0 +1,379 @@
+"""Looking at an outbox: status, list, show, files, migrate, verify, and the parts of check that ask nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_calls import BASE_URL, Call, In
+
+from voyado_async.api.replies import RetryAt
+from voyado_async.cli import check
+from voyado_async.cli.check_engage import answered
+from voyado_async.cli.check_lines import Result
+from voyado_async.delivery import Delivered, FileFamily, NotAllowed, Rejected, SlowDown
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds.address import address
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Attempt, BreakerRecord, FileRecord, Settlement
+
+RECEIPT = (Path(__file__).parents[3] / "samples" / "payloads" / "receipt_purchase.json").read_bytes()
+CONTACT = "f2a7c6d4-8b13-4e59-a0d2-6e91b7c35a08"
+NOW = 1_800_000_000_000
+
+
+async def fill(outbox: SqliteOutbox) -> None:
+    """1: a rejected redeem, 2: a receipt that waits, 3 and 4: an exhausted update and one that it holds, 5: a receipt
+    in a file, 6: an update of somebody who is named by e-mail."""
+    named = address(contact_id=CONTACT)
+    await outbox.enqueue(
+        [
+            redeem.draft("A1", channel="POS"),
+            receipt.draft(RECEIPT, key="till-1"),
+            contact_update.draft(named, {"city": "Lund"}),
+            contact_update.draft(named, {"city": "Malmö"}),
+            receipt.draft(RECEIPT.replace(b"000342", b"000343").replace(CONTACT.encode(), b"somebody-else")),
+            contact_update.draft(address(email="anna@example.com"), {"city": "Umeå"}),
+        ]
+    )
+    assert await outbox.mark_sending(1)
+    line = Attempt(NOW, "request", "rejected", 404, "PromotionNotFound", 12)
+    await outbox.settle(Settlement(1, State.SENDING, State.REJECTED, attempt=line, reason="PromotionNotFound"))
+    await outbox.settle(Settlement(3, State.PENDING, State.EXHAUSTED, reason="ServerError"))
+    await outbox.settle(Settlement(5, State.PENDING, State.EXHAUSTED, outage=True))
+    name = await outbox.next_file_name(NOW, FileFamily.TRANSACTIONS)
+    file = FileRecord(0, name, FileFamily.TRANSACTIONS, "Member", "contactId", "spooled", 1, 2, 5, NOW)
+    spool = Path(outbox.path).parent / "spool"
+    spool.mkdir()
+    (spool / name).write_text("<xml>"[:5])
+    assert await outbox.spool_file(file, [5]) == [5]
+
+
+@pytest.fixture
+def filled(in_outbox: In, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outbox with entries in several states. Neither base URL nor key is set any more."""
+    in_outbox(fill)
+    monkeypatch.delenv("VOYADO_BASE_URL")
+
+
+def read(call: Call, *arguments: str) -> Any:
+    result = call(*arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+LOOKING = [["status"], ["list"], ["show", "1"], ["files"], ["verify"], ["files", "--carried", "x"]]
+
+
+@pytest.mark.parametrize("arguments", LOOKING)
+def test_looking_at_an_outbox_that_is_not_there_makes_none(arguments: list[str], call: Call, home: Path) -> None:
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{home}/outbox.db" in result.stderr
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", LOOKING[:5])
+def test_what_is_no_outbox_is_refused_and_left_alone(arguments: list[str], call: Call, home: Path) -> None:
+    for content in (b"", b"hello", b"x" * 5000):
+        (home / "outbox.db").write_bytes(content)
+        assert call(*arguments).exit_code == (1 if arguments == ["verify"] and content else 2)
+        assert (home / "outbox.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("arguments", LOOKING[:5])
+def test_looking_works_while_somebody_has_the_turn_and_writes(
+    arguments: list[str], call: Call, home: Path, filled: None
+) -> None:
+    writer = sqlite3.connect(home / "outbox.db", isolation_level=None)
+    turn = os.open(home / "outbox.db-turn", os.O_RDWR)
+    try:
+        import fcntl
+
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        writer.execute("BEGIN IMMEDIATE")
+        assert call(*arguments).exit_code == 0
+    finally:
+        os.close(turn)
+        writer.close()
+
+
+def test_status_tells_counts_books_and_who_has_to_look(call: Call, home: Path, filled: None) -> None:
+    status = read(call, "status")
+    assert status["outbox"] == str(home / "outbox.db")
+    assert status["base_url"] == BASE_URL
+    assert {state: count for state, count in status["states"].items() if count} == {
+        "pending": 3, "rejected": 1, "exhausted": 1, "spooled": 1,
+    }  # fmt: skip
+    assert status["kinds"]["receipt"] == {"pending": 1, "spooled": 1}
+    assert status["breaker"] == "closed"
+    assert status["drainer"]["running"] is False
+    assert status["files"] == {"spooled": 1}
+    assert status["accounting"] == {"enqueued": 6, "purged": 0, "forgotten": 0, "balanced": True}
+    assert status["needs_person"] == ["1 rejected"]
+    lines = call("status").stdout.splitlines()
+    assert "rejected    1  (1 redeem)" in lines
+    assert "accounting  balanced: 6 enqueued, 0 purged, 0 forgotten" in lines
+    assert call("status", "--check").exit_code == 3
+    assert call("status", "--check", "--json").exit_code == 3
+
+
+def test_status_with_nothing_to_look_at_is_0(call: Call, in_outbox: In) -> None:
+    async def deliver(outbox: SqliteOutbox) -> None:
+        await outbox.enqueue([receipt.draft(RECEIPT)])
+        await outbox.set_breaker(BreakerRecord("open", NOW, halted="401"))
+
+    in_outbox(deliver)
+    checked = call("status", "--check")
+    assert checked.exit_code == 3
+    assert "breaker     open, the key is refused (401)" in checked.stdout
+    in_outbox(lambda outbox: outbox.set_breaker(BreakerRecord("closed", NOW)))
+    assert call("status", "--check").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "ids"),
+    [
+        ([], [6, 5, 4, 3, 2, 1]),
+        (["--limit", "2"], [6, 5]),
+        (["--state", "pending"], [6, 4, 2]),
+        (["--state", "pending", "--state", "spooled"], [6, 5, 4, 2]),
+        (["--kind", "receipt", "--state", "spooled"], [5]),
+        (["--contact", CONTACT.upper()], [4, 3, 2]),
+        (["--error", "PromotionNotFound"], [1]),
+        (["--since", "1h"], [6, 5, 4, 3, 2, 1]),
+        (["--until", "1h"], []),
+        (["--since", (datetime.now(UTC) + timedelta(days=1)).isoformat()], []),
+        (["--until", "2099-01-01"], [6, 5, 4, 3, 2, 1]),
+    ],
+)
+def test_list_filters(filters: list[str], ids: list[int], call: Call, filled: None) -> None:
+    report = read(call, "list", *filters)
+    assert [entry["id"] for entry in report["entries"]] == ids
+    assert report["more"] is ("--limit" in filters)
+    assert [int(line.split()[0]) for line in call("list", *filters).stdout.splitlines()[1:]] == ids
+
+
+def test_listings_show_no_address_of_a_person(call: Call, filled: None) -> None:
+    contacts = {entry["id"]: entry["contact"] for entry in read(call, "list")["entries"]}
+    assert (contacts[1], contacts[3], contacts[6]) == ("assignment:a1", f"contact:{CONTACT}", "email:***")
+    for arguments in (["list"], ["show", "6"], ["list", "--json"], ["show", "6", "--json"]):
+        assert "anna@example" not in call(*arguments).output
+
+
+def test_show_has_the_attempts_the_file_and_only_when_asked_the_payload(call: Call, filled: None) -> None:
+    rejected = read(call, "show", "1")
+    assert rejected["entry"]["state"] == "rejected"
+    assert rejected["attempts"] == [
+        {"at": "2027-01-15T08:00:00Z", "what": "request", "outcome": "rejected", "status": 404,
+         "code": "PromotionNotFound", "duration_ms": 12, "known": True}
+    ]  # fmt: skip
+    assert "payload" not in rejected
+    in_file = read(call, "show", "5")
+    assert (in_file["file"]["state"], in_file["file"]["name"]) == ("spooled", in_file["entry"]["file"])
+    assert read(call, "show", "2", "--payload")["payload"]["uniqueReceiptId"] == "S118-T02-20261014-000342"
+    assert '"uniqueReceiptId"' in call("show", "2", "--payload").stdout
+    plain = call("show", "1").stdout
+    assert "rejected: PromotionNotFound" in plain
+    assert "404" in plain
+    missing = call("show", "99")
+    assert missing.exit_code == 1
+    assert "there is no entry 99" in missing.stderr
+
+
+def test_a_file_that_was_carried_is_uploaded_and_never_withdrawn(call: Call, home: Path, filled: None) -> None:
+    (file,) = read(call, "files")["files"]
+    assert (file["state"], file["entries"], file["lines"], file["carried"]) == ("spooled", 1, 2, False)
+    moved = read(call, "files", "--carried", file["name"])
+    assert (moved["state"], moved["moved"]) == ("uploaded", 1)
+    assert read(call, "files", "--carried", file["name"])["moved"] == 0
+    refused = call("files", "--withdraw", file["name"])
+    assert refused.exit_code == 1
+    assert "is uploaded and cannot be withdrawn" in refused.stderr
+    assert (home / "spool" / file["name"]).exists()
+    assert "uploaded by hand" in call("files").stdout
+    assert read(call, "show", "5")["entry"]["state"] == "uploaded"
+
+
+def test_a_file_that_was_withdrawn_is_gone_and_its_entries_wait_for_the_api(
+    call: Call, home: Path, filled: None
+) -> None:
+    (file,) = read(call, "files")["files"]
+    assert read(call, "files", "--withdraw", file["name"])["moved"] == 1
+    assert read(call, "files", "--withdraw", file["name"])["moved"] == 0
+    assert list((home / "spool").iterdir()) == []
+    entry = read(call, "show", "5")["entry"]
+    assert (entry["state"], entry["slots"], entry["file"]) == ("pending", 0, None)
+    assert call("files", "--carried", file["name"]).exit_code == 1
+    assert call("files", "--withdraw", "other.xml").exit_code == 2
+    assert read(call, "verify")["sound"] is True
+
+
+def test_migrate_makes_the_outbox_and_says_what_it_did(call: Call, home: Path) -> None:
+    first = read(call, "migrate")
+    assert first == {"outbox": str(home / "outbox.db"), "schema": 1, "taken": ["0001_outbox.sql"]}
+    assert read(call, "migrate")["taken"] == []
+    assert call("migrate").stdout == f"{home}/outbox.db has schema 1\n"
+    nowhere = call("--outbox", "no/such/folder/o.db", "migrate")
+    assert nowhere.exit_code == 2
+    assert "no/such/folder/o.db" in nowhere.stderr
+
+
+# verify ---------------------------------------------------------------------------------------------------------------
+
+
+def damage(home: Path, *statements: str) -> None:
+    with sqlite3.connect(home / "outbox.db") as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+
+
+def test_a_sound_outbox_is_sound(call: Call, filled: None) -> None:
+    report = read(call, "verify")
+    assert report["sound"] is True
+    assert [finding["check"] for finding in report["checks"]] == [
+        "integrity", "references", "accounting", "contents", "lanes", "files",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding", "told"),
+    [
+        ("DELETE FROM entry WHERE id = 1", "accounting", "6 enqueued, 5 here"),
+        ("DELETE FROM body WHERE entry = 2", "contents", "entry 2"),
+        ("UPDATE entry SET file = 77 WHERE id = 5", "references", "entry row 5"),
+        ("UPDATE lane SET head = NULL, due = NULL WHERE head = 2", "lanes", "instead of entry 2"),
+        ("UPDATE lane SET head = 4 WHERE head = 2", "lanes", "stands at entry 4"),
+        ("UPDATE lane SET hold = 0 WHERE hold = 1", "lanes", "hold 0 instead of"),
+        ("UPDATE lane SET rank = 0 WHERE head = 6", "lanes", "rank 0, hold 0 instead of"),
+        ("UPDATE lane SET due = due + 1 WHERE head = 6", "lanes", "instead of"),
+        ("UPDATE lane SET joined = 1 WHERE head = 6", "lanes", "became part of another one"),
+        ("UPDATE file SET size = 6", "files", "has 5 bytes, not 6"),
+    ],
+)
+def test_what_is_wrong_is_found(statement: str, finding: str, told: str, call: Call, home: Path, filled: None) -> None:
+    damage(home, "PRAGMA foreign_keys = OFF", statement)
+    result = call("verify", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["sound"] is False
+    wrong = {check["check"]: check["detail"] for check in report["checks"] if not check["ok"]}
+    assert told in wrong[finding]
+    assert "WRONG" in call("verify").stdout
+
+
+def test_a_file_that_is_gone_from_the_spool_is_found(call: Call, home: Path, filled: None) -> None:
+    for path in (home / "spool").iterdir():
+        path.unlink()
+    result = call("verify")
+    assert result.exit_code == 1
+    assert "is missing" in result.stdout
+
+
+def test_a_damaged_page_is_found(call: Call, home: Path, filled: None) -> None:
+    damage(home, "PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray((home / "outbox.db").read_bytes())
+    data[4096:8192] = b"\xff" * 4096
+    (home / "outbox.db").write_bytes(data)
+    result = call("verify", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["checks"][0]["ok"] is False
+
+
+def test_lanes_are_right_after_every_kind_of_hold(call: Call, in_outbox: In) -> None:
+    async def hold(outbox: SqliteOutbox) -> None:
+        named = address(contact_id=CONTACT)
+        new = contact_create.draft({"email": "anna@example.com"}, contact_key="email")
+        await outbox.enqueue([
+            new, contact_update.draft(address(email="anna@example.com"), {"city": "Lund"}),
+            redeem.draft("A1", channel="POS", contact_id=CONTACT), contact_type.draft(CONTACT, "Member"),
+            contact_update.draft(named, {"city": "Lund"}), redeem.draft("A2", channel="POS", contact_id=CONTACT),
+        ])  # fmt: skip
+        for entry in (1, 4):
+            await outbox.settle(Settlement(entry, State.PENDING, State.EXHAUSTED))
+        await outbox.settle(Settlement(3, State.PENDING, State.PENDING, due=NOW, rest_until=NOW + 5))
+
+    in_outbox(hold)
+    assert read(call, "verify")["sound"] is True
+
+
+# check ----------------------------------------------------------------------------------------------------------------
+
+
+def results(call: Call) -> tuple[int, dict[str, str]]:
+    result = call("check", "--json")
+    report = json.loads(result.stdout)
+    assert report["ok"] is (result.exit_code == 0)
+    assert len(report["unconfirmed"]) > 20
+    return result.exit_code, {line["thing"]: line["result"] for line in report["checks"]}
+
+
+def test_check_without_settings_says_what_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOYADO_BASE_URL")
+    code, lines = results(call)
+    assert code == 1
+    assert lines["outbox"] == "note"
+    assert lines["spool folder"] == "ok"
+    assert (lines["api"], lines["sftp"]) == ("note", "note")
+    out = call("check").stdout
+    assert "base_url (VOYADO_BASE_URL): not set" in out
+    assert "api_key (VOYADO_API_KEY): not set" in out
+
+
+def test_check_finds_an_engage_that_does_not_answer(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOYADO_API_KEY", "secret-key")
+    code, lines = results(call)
+    assert (code, lines["api"]) == (1, "failed")
+    assert "secret-key" not in call("check").output
+
+
+def test_check_finds_an_open_file_and_another_engage(
+    call: Call, home: Path, filled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "outbox.db").chmod(0o644)
+    monkeypatch.setenv("VOYADO_BASE_URL", "http://127.0.0.1:7")
+    _, lines = results(call)
+    assert (lines["outbox"], lines["permissions"], lines["bound to"]) == ("ok", "failed", "failed")
+    assert (lines["drainer"], lines["needs a person"]) == ("note", "note")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [
+        (Delivered(), Result.OK),
+        (Rejected("ContactNotFound", 404), Result.OK),
+        (NotAllowed(401), Result.FAILED),
+        (SlowDown(), Result.NOTE),
+        (RetryAt("Timeout"), Result.FAILED),
+        (RetryAt("ServerError", 503), Result.FAILED),
+    ],
+)
+def test_what_the_answer_of_the_api_means(outcome: Any, result: Result) -> None:
+    assert answered("https://x.voyado.com", outcome).result is result
+
+
+def test_sqlite_before_the_fix_is_a_note() -> None:
+    assert check.sqlite((3, 51, 2)).result is Result.NOTE
+    assert check.sqlite((3, 51, 3)).result is Result.OK
+
+
+def test_who_may_read_the_file() -> None:
+    path = Path("o.db")
+    assert check.permissions(path, 0o600, 0o700).result is Result.OK
+    assert check.permissions(path, 0o600, 0o777).result is Result.NOTE
+    assert check.permissions(path, 0o640, 0o700).result is Result.FAILED
+
+
+def test_a_spool_that_is_no_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert check.spool(tmp_path / "file").result is Result.FAILED
+    assert check.spool(tmp_path / "file" / "deeper").result is Result.FAILED
+    assert check.spool(tmp_path / "new" / "deeper").result is Result.OK
+    assert check.spool(tmp_path).result is Result.OK
