@@ -41,6 +41,8 @@ class Breaker:
         self._lanes.clear()
         if self.state == CLOSED:
             self.allowed = min(self._concurrency, self.allowed * 2)
+            if self.allowed == self._concurrency:
+                self.probes = 0
             return False
         self.state, self.since = CLOSED, now
         self.allowed = 1
@@ -66,8 +68,11 @@ class Breaker:
         self._streak = 0
         self._lanes.clear()
         self.state, self.since = OPEN, now
-        self.probes = 0
-        self.next_probe = now + self._delays[0]
+        # Where only harmless questions are answered, each probe closes it and the next entries open it again: the pace
+        # goes on from where it was, else such an outage would cost requests without end.
+        pace = self.probes if ramping else 0
+        self.next_probe = now + self._delays[min(pace, len(self._delays) - 1)]
+        self.probes = pace + 1 if ramping else 0
         return True
 
     def probe_due(self, now: int) -> bool:

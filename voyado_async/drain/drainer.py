@@ -3,6 +3,10 @@
 One drainer per outbox: whoever holds the right to drain. It claims the heads of lanes that are due, in memory only;
 commits `sending` when a request really goes out; and settles what came of it. All decisions are elsewhere and pure:
 what a reply means (the carrier), the next state (policy), when to stop (breaker), how fast (throttle).
+
+Three things keep the order of a lane and its rest. An entry is in hand once at most: its lane is in `_lanes` from the
+claim to the settlement. A lane that is to be joined is claimed by nobody meanwhile (`_wanted`), and what was read while
+lanes were joined is read again (`_claim`). And `mark_sending` refuses what is no longer the head of its lane.
 """
 
 from __future__ import annotations
@@ -11,47 +15,30 @@ import asyncio
 import os
 import random
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from voyado_async.clock import Clock
-from voyado_async.delivery import (
-    Carrier,
-    Delivered,
-    Kind,
-    Message,
-    NotAllowed,
-    Outcome,
-    Rejected,
-    Request,
-    RetryAt,
-    SameContact,
-    SlowDown,
-)
+from voyado_async.delivery import Carrier, Delivered, Kind, Message, Outcome, Request, RetryAt, SameContact
 from voyado_async.drain import policy
-from voyado_async.drain.breaker import OPEN, PROBING, Breaker
+from voyado_async.drain.breaker import OPEN, Breaker
 from voyado_async.drain.gate import Gate
+from voyado_async.drain.health import Health
 from voyado_async.drain.policy import REST, Schedule
 from voyado_async.drain.throttle import Throttle
-from voyado_async.errors import ClientClosed, ConfigurationError, OutboxUnavailable, VoyadoError
-from voyado_async.events import (
-    AttemptMade,
-    BreakerChanged,
-    DrainerStarted,
-    DrainerStopped,
-    Event,
-    Problem,
-    ProblemSolved,
-    Settled,
-)
+from voyado_async.errors import ClientClosed, ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
+from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Event, Problem, ProblemSolved, Settled
 from voyado_async.outbox.lock import DrainRight
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import DrainerRecord, Outbox, Settlement
 from voyado_async.outbox.wake import Listener
+
+T = TypeVar("T")
 
 STAND_BY = 0.25
 """Seconds between two tries for the right to drain, and between two looks for a lost poke (DESIGN 3)."""
@@ -61,10 +48,19 @@ PAUSE = 1.0
 """Seconds that the drainer rests when the outbox cannot be written (disk full)."""
 JOIN_WAIT = 0.02
 """Seconds between two looks whether a lane that is to be joined has finished its request."""
-LOOK_AT_ROAD = 5_000
-"""The second road is looked at so often at least (ms)."""
+LOOK_AT_ROAD = 5.0
+"""Seconds: the second road is looked at so often at least."""
 SKIPS = 200
 """Entries that use up a turn together while the breaker is open."""
+IDLE = 60_000
+"""Longest sleep where nothing is due (ms)."""
+LOOK_FOR_IMPORTED = 1000
+"""Confirmations are few and have due times of their own; so long a delay (ms) is nothing to them."""
+
+_STOPPED = RetryAt("Stopped", unknown=True, transient=False, counts=False)
+_UNSENT = RetryAt("Stopped", transient=False, counts=False)
+_SESSION_CLOSED = RetryAt("SessionClosed", transient=False, counts=False)
+_INTERRUPTED = RetryAt("Interrupted", transient=False)
 
 
 SecondRoad = Callable[[int, bool], Awaitable[int]]
@@ -108,16 +104,27 @@ class Drainer:
         self._emit = emit
         self._spread = spread
         self._breaker = Breaker(settings.breaker_failures, settings.schedule.delays, settings.concurrency)
-        self._gate = Gate(Throttle(settings.rate), self._breaker, settings.concurrency, clock)
+        self._health = Health(
+            self._breaker, Throttle(settings.rate), settings.schedule, clock, emit, on_change=self._look_again
+        )
+        self._gate = Gate(self._health, settings.concurrency, clock)
         self._right = DrainRight(f"{outbox.path}-drain")
         self._wake = asyncio.Event()
         self._lanes: set[int] = set()
+        """Lanes of which an entry is in hand, or that are just being joined."""
+        self._wanted: Counter[int] = Counter()
+        """Lanes that wait to be joined: nothing more of them is claimed."""
+        self._joins = 0
         self._confirming: set[int] = set()
+        self._confirm_from = 0.0
+        self._probing: asyncio.Task[None] | None = None
+        self._asking_for_key: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refused_kinds: dict[Kind, tuple[int, int]] = {}
-        self._next_key_probe = 0
-        self._key_probes = 0
         self._problems: dict[str, str] = {}
+        self._paused = False
+        """The outbox cannot be written: nothing is claimed until it can."""
+        self._unwritten = 0
+        """Results that wait until the outbox can be written."""
         self._fault: BaseException | None = None
         self._moved = False
         self._started = 0
@@ -142,11 +149,14 @@ class Drainer:
     def stop(self) -> None:
         """Ask `run` to end: what was not sent is handed back, answers are awaited for a few seconds."""
         self._gate.stopping = True
-        self._gate.look_again()
-        self._wake.set()
+        self._look_again()
 
     def wake(self) -> None:
         """There may be something to do."""
+        self._wake.set()
+
+    def _look_again(self) -> None:
+        self._gate.look_again()
         self._wake.set()
 
     async def _drain(self) -> None:
@@ -161,45 +171,60 @@ class Drainer:
             if self._second_road is not None:
                 side_tasks.append(self._task(self._walk_second_road(self._second_road)))
             while not self._gate.stopping and self._fault is None:
-                await self._guarded("drainer", self._turn)
+                try:
+                    if self._paused and not await self._usable_again():
+                        continue
+                    await self._turn()
+                except OutboxUnavailable:
+                    self._pause()
+                    await self._rest(PAUSE)
             if self._fault is not None:
                 raise self._fault
         finally:
-            await self._end(side_tasks)
-            self._outbox.off_commit(self.wake)
-            listener.close()
-            self.draining = False
+            try:
+                await self._end(side_tasks)
+            finally:
+                self._outbox.off_commit(self.wake)
+                listener.close()
+                self.draining = False
 
     async def _begin(self) -> None:
         """What the last drainer left: its breaker, and requests whose outcome nobody knows."""
-        now = self._clock.now()
         while not self._gate.stopping:
+            now = self._started = self._clock.now()
+            # A confirmation leaves no mark while it is under way. One of the last drainer's may still be at work at
+            # Engage, and what waits for it must not overtake it: the same rest as for a lane.
+            self._confirm_from = self._clock.monotonic() + REST / 1000
             try:
                 record = await self._outbox.breaker()
                 unknown = await self._outbox.take_over(now, now + REST)
-                self._started = now
-                await self._outbox.set_drainer(DrainerRecord(os.getpid(), socket.gethostname(), now, now))
+                await self._outbox.set_drainer(self._record())
             except OutboxUnavailable:
-                self._told_problem("drainer", "outbox_unavailable")
-                await self._sleep(PAUSE)
+                self._pause()
+                await self._rest(PAUSE)
             else:
-                if record is not None:
-                    self._breaker.restore(record)
-                    # The key may be another one by now: this process has yet to find out.
-                    await self._save_breaker()
+                self._health.restore(record)
                 self._emit(DrainerStarted(pid=os.getpid(), unknown=unknown))
                 return
 
     async def _end(self, side_tasks: list[asyncio.Task[None]]) -> None:
+        self._gate.stopping = True
+        self._look_again()
         for task in side_tasks:
             task.cancel()
         carrying = self._tasks - set(side_tasks)
         if carrying:
-            await asyncio.wait(carrying, timeout=self._settings.grace)
+            grace = asyncio.ensure_future(self._clock.sleep(self._settings.grace))
+            finished = asyncio.ensure_future(asyncio.wait(carrying))
+            try:
+                await asyncio.wait({grace, finished}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                grace.cancel()
+                finished.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(OutboxUnavailable):
+        with suppress(OutboxUnavailable, ClientClosed):
             await self._outbox.set_drainer(None)
         self._emit(DrainerStopped(pid=os.getpid()))
 
@@ -216,15 +241,50 @@ class Drainer:
             self._fault = self._fault or fault
             self._wake.set()
 
-    async def _guarded(self, where: str, work: Callable[[], Awaitable[None]]) -> None:
-        """The outbox may be unusable for a while (disk full): pause, say so once, go on."""
+    # an outbox that cannot be written ---------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        """The disk is full, or another process holds the turn for long: nothing is claimed until a write succeeds."""
+        self._paused = True
+        self._told_problem("drainer", "outbox_unavailable")
+
+    async def _usable_again(self) -> bool:
+        """Try a small write; it raises where it fails. Results that wait to be written come before new requests."""
+        await self._outbox.set_drainer(self._record())
+        if self._unwritten:
+            await self._rest(PAUSE)
+            return False
+        self._paused = False
+        self._told_problem("drainer", None)
+        return True
+
+    async def _written(self, write: Callable[[], Awaitable[T]], *, once: bool = False) -> T:
+        """What is known must not be lost to a full disk: again until it holds, or until the grace of a stop is over."""
+        waiting = False
         try:
-            await work()
-        except OutboxUnavailable:
-            self._told_problem(where, "outbox_unavailable")
-            await self._clock.sleep(PAUSE)
-        else:
-            self._told_problem(where, None)
+            while True:
+                try:
+                    return await write()
+                except OutboxUnavailable:
+                    self._pause()
+                    if once:
+                        raise
+                    self._unwritten += not waiting
+                    waiting = True
+                    await self._clock.sleep(PAUSE)
+        finally:
+            self._unwritten -= waiting
+
+    async def _save_health(self) -> None:
+        """Every process and the status read it from the database. What could not be written is written later."""
+        if self._health.unsaved:
+            with suppress(OutboxUnavailable):
+                self._health.unsaved = False
+                try:
+                    await self._outbox.set_breaker(self._health.to_record())
+                except BaseException:
+                    self._health.unsaved = True
+                    raise
 
     def _told_problem(self, where: str, code: str | None) -> None:
         """A problem is told when it begins and when it is over, not at every try."""
@@ -249,6 +309,14 @@ class Drainer:
             waker.cancel()
         self._wake.clear()
 
+    async def _rest(self, seconds: float) -> None:
+        """Until then, whatever happens; but for a stop or a fault."""
+        end = self._clock.monotonic() + seconds
+        while not self._gate.stopping and self._fault is None and (left := end - self._clock.monotonic()) > 0:
+            await self._sleep(left)
+
+    # beside the loop --------------------------------------------------------------------------------------------------
+
     async def _watch_for_lost_pokes(self) -> None:
         seen = None
         while True:
@@ -265,52 +333,62 @@ class Drainer:
             if self._moved or self._problems:
                 self._moved = False
                 with suppress(OutboxUnavailable):
-                    now = self._clock.now()
-                    record = DrainerRecord(
-                        os.getpid(), socket.gethostname(), self._started, now, next(iter(self._problems.values()), None)
-                    )
-                    await self._outbox.set_drainer(record)
+                    await self._outbox.set_drainer(self._record())
+
+    def _record(self) -> DrainerRecord:
+        problem = next(iter(self._problems.values()), None)
+        return DrainerRecord(os.getpid(), socket.gethostname(), self._started, self._clock.now(), problem)
 
     async def _walk_second_road(self, road: SecondRoad) -> None:
         while True:
-            healthy = self._healthy()
+            healthy = self._health.well
             again = self._clock.now() + int(PAUSE * 1000)
             try:
                 again = await road(self._clock.now(), healthy)
             except OutboxUnavailable:
                 self._told_problem("fallback", "outbox_unavailable")
+            except (OutboxDamaged, OutboxMismatch):
+                raise
             except ConfigurationError:
                 # The spool folder can't be used; the API goes on without the second road, and says so.
                 self._told_problem("fallback", "spool_folder")
             else:
                 self._told_problem("fallback", None)
                 self._moved = True
-            # What becomes exhausted meanwhile may make files due sooner than was known.
-            again = min(again, self._clock.now() + LOOK_AT_ROAD)
-            while self._clock.now() < again and healthy == self._healthy():
-                await self._clock.sleep(min(STAND_BY, max(again - self._clock.now(), 1) / 1000))
+            # What becomes exhausted meanwhile may make files due sooner than was known, and the clock may be set back.
+            wait = min(max(again - self._clock.now(), 10) / 1000, LOOK_AT_ROAD)
+            end = self._clock.monotonic() + wait
+            while (left := end - self._clock.monotonic()) > 0 and healthy == self._health.well:
+                await self._clock.sleep(min(STAND_BY, left))
 
-    def _healthy(self) -> bool:
-        return self._breaker.closed and self._gate.halted is None
-
-    # claiming --------------------------------------------------------------------------------------------------------
+    # claiming ---------------------------------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
         """Take what is due in hand, or sleep until something is."""
+        await self._save_health()
         now = self._clock.now()
-        if self._gate.halted is not None:
+        if self._health.key_refused is not None:
             await self._turn_without_key(now)
         elif not self._breaker.closed:
             await self._turn_while_open(now)
         else:
             await self._turn_while_closed(now)
 
+    async def _claim(self, limit: int, now: int) -> list[Message]:
+        """Heads that nobody has in hand. Where lanes were joined while the answer was on its way, what was read of them
+        is no longer so, and an entry could come in hand twice: then it is asked again."""
+        while True:
+            joins = self._joins
+            messages = await self._outbox.claim(limit, now, frozenset(self._lanes | self._wanted.keys()))
+            if joins == self._joins:
+                return [message for message in messages if message.lane not in self._lanes | self._wanted.keys()]
+
     async def _turn_while_closed(self, now: int) -> None:
         room = 2 * self._settings.concurrency - len(self._lanes) - len(self._confirming)
         if room <= 0:
             await self._sleep(STAND_BY)
             return
-        messages = await self._outbox.claim(room, now, frozenset(self._lanes))
+        messages = await self._claim(room, now)
         for message in messages:
             self._lanes.add(message.lane)
             self._task(self._in_hand(message))
@@ -321,7 +399,7 @@ class Drainer:
             await self._sleep(STAND_BY)
 
     async def _take_confirmations(self, room: int, now: int) -> int:
-        if room <= 0 or not self._settings.confirm:
+        if room <= 0 or not self._settings.confirm or self._clock.monotonic() < self._confirm_from:
             return 0
         found = await self._outbox.to_confirm(room + len(self._confirming), now)
         new = [message for message in found if message.id not in self._confirming][:room]
@@ -332,50 +410,61 @@ class Drainer:
 
     async def _turn_while_open(self, now: int) -> None:
         """One probe at its time; every other entry whose turn comes uses it up without a request."""
-        messages = await self._outbox.claim(SKIPS, now, frozenset(self._lanes))
-        if self._breaker.probe_due(now):
+        messages = await self._claim(SKIPS, now)
+        if self._probing is None and self._breaker.probe_due(now):
             self._breaker.probe()
-            await self._save_breaker()
-            probe = next((m for m in messages if m.lane != self._breaker.last_failed_lane), None)
+            self._health.unsaved = True
+            await self._save_health()
+            failed_last = self._breaker.last_failed_lane
+            chosen = (m for m in messages if m.lane != failed_last and not self._health.refuses(m.kind))
+            probe = next(chosen, None)
             if probe is None:
-                self._task(self._probe())
+                self._probing = self._task(self._probe())
             else:
                 messages.remove(probe)
                 self._lanes.add(probe.lane)
-                self._task(self._in_hand(probe, probe=True))
+                self._probing = self._task(self._in_hand(probe, probe=True))
         skips = [policy.skip(m, now=now, schedule=self._schedule, spread=self._spread) for m in messages]
         if not skips:
             await self._sleep_until_due(now)
             return
         moved = await asyncio.gather(*(self._outbox.settle(skip) for skip in skips))
         self._moved = True
-        exhausted = [
-            message.lane
-            for message, skip, did in zip(messages, skips, moved, strict=True)
-            if did and skip.target is State.EXHAUSTED
-        ]
+        exhausted = []
         for message, skip, did in zip(messages, skips, moved, strict=True):
             if did:
                 self._tell(message, skip)
+                if skip.target is State.EXHAUSTED:
+                    exhausted.append(message.lane)
         if exhausted:
-            await self._outbox.exhaust_lanes(exhausted, now)
+            self._lanes.update(exhausted)
+            self._task(self._take_along(exhausted))
+
+    async def _take_along(self, lanes: list[int]) -> None:
+        """Heads were exhausted while the breaker is open: their lanes go with them."""
+        try:
+            await self._written(lambda: self._outbox.exhaust_lanes(lanes, self._clock.now()))
+        finally:
+            self._lanes.difference_update(lanes)
+            self.wake()
 
     async def _turn_without_key(self, now: int) -> None:
-        if now >= self._next_key_probe or self._next_key_probe - now > max(self._schedule.delays):
-            self._next_key_probe = now + self._schedule.delay(max(self._key_probes, 1), 0.0)
-            self._key_probes += 1
-            await self._probe_key()
+        wait = self._health.until_key_probe(now)
+        if self._asking_for_key is not None:
+            await self._sleep(IDLE / 1000)
+        elif wait:
+            await self._sleep(wait / 1000)
         else:
-            await self._sleep((self._next_key_probe - now) / 1000)
+            self._health.ask_for_key(now)
+            self._asking_for_key = self._task(self._ask_for_key())
 
     async def _sleep_until_due(self, now: int) -> None:
         due = await self._outbox.next_due(now)
-        wait = 60_000 if due is None else due - self._clock.now()
-        if self._breaker.state == OPEN:
+        wait = IDLE if due is None else due - self._clock.now()
+        if self._breaker.state == OPEN and self._probing is None:
             wait = min(wait, self._breaker.next_probe - self._clock.now())
         if self._settings.confirm and self._breaker.closed:
-            # Confirmations are few and have their own due times; a second's delay is nothing to them.
-            wait = min(wait, 1000)
+            wait = min(wait, LOOK_FOR_IMPORTED)
         await self._sleep(max(wait, 1) / 1000)
 
     # carrying --------------------------------------------------------------------------------------------------------
@@ -383,9 +472,12 @@ class Drainer:
     async def _in_hand(self, message: Message, *, probe: bool = False) -> None:
         """Carry one message; whatever happens, its lane is free again afterwards."""
         try:
-            await self._guarded("drainer", lambda: self._carry(message, probe=probe))
+            await self._carry(message, probe=probe)
+        except OutboxUnavailable:
+            self._pause()  # it was not marked, so nothing was sent
         finally:
             if probe:
+                self._probing = None
                 self._breaker.give_up_probe()
             self._lanes.discard(message.lane)
             self.wake()
@@ -393,127 +485,152 @@ class Drainer:
     async def _carry(self, message: Message, *, probe: bool) -> None:
         if self._schedule.used_up(message.slots) and not probe:
             # It was being sent each time that its process died; once more could be once too often.
-            await self._settle(message, RetryAt("Interrupted", transient=False), State.PENDING, "skipped")
-            return
-        if not self._kind_allowed(message):
-            await self._postpone(message)
-            return
+            await self._settle(message, _INTERRUPTED, State.PENDING, "skipped")
+        elif not self._health.may_try(message.kind):
+            await self._postpone(message, State.PENDING)
+        else:
+            request = await self._request_of(message, probe=probe)
+            if request is not None:
+                await self._send(message, request, probe=probe)
+
+    async def _request_of(self, message: Message, *, probe: bool) -> Request | None:
+        """What to send, after a look where that comes first. None: that settled it, or it is handed back."""
         try:
-            if self._carrier.looks_first(message):
-                found = await self._look_up(message, probe=probe)
-                if found is None:
-                    return
-                request = found
-            else:
-                request = self._carrier.request(message)
-            await self._send(message, request, probe=probe)
-        except ClientClosed:
-            # The shop closed its session under us: nothing was sent, and nothing can be.
-            await self._fault_in(message, RetryAt("SessionClosed", transient=False, counts=False))
-            raise
-        except VoyadoError:
-            raise
-        except Exception:
-            # A fault of ours in one entry must neither stop the drainer nor lose the entry: it is tried again, and
-            # shown to a person when its turns are used up.
-            self._emit(Problem(where=f"entry {message.id}", code="internal_error"))
-            await self._fault_in(message, RetryAt("InternalError", unknown=True, transient=False))
-
-    async def _fault_in(self, message: Message, outcome: RetryAt) -> None:
-        state = (await self._outbox.states_of([message.id]))[message.id][0]
-        if state in (State.PENDING, State.SENDING, State.IMPORTED):
-            await self._settle(message, outcome, state, "request")
-
-    async def _look_up(self, message: Message, *, probe: bool) -> Request | None:
-        """Ask before sending. None: that settled it, or it is handed back."""
-        if not await self._gate.enter(probe=probe):
+            if not self._carrier.looks_first(message):
+                return self._carrier.request(message)
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
+            return None
+        granted = await self._gate.enter(probe=probe)
+        if granted is None:
             return None
         try:
             found = await self._carrier.look_up(message)
+        except ClientClosed:
+            raise
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            found = self._fault_of_ours(message, probe=probe)
+        else:
+            answered = Delivered() if isinstance(found, Request | SameContact) else found
+            self._health.learn(message, answered, sent=granted, probe=probe, asked=True)
         finally:
             self._gate.leave()
-        if isinstance(found, Request):
-            await self._learn(message, Delivered())
-            return found
-        if isinstance(found, SameContact):
-            await self._learn(message, Delivered())
-            if message.lane_key == CONTACT + found.contact_id.lower():
+        await self._save_health()
+        match found:
+            case Request():
+                return found
+            case SameContact() if message.lane_key.startswith(CONTACT):
+                # Its lane's contact; or the address has gone over to somebody else since the lanes were joined, and
+                # then it is sent to whom it names now. A lane is never parted again.
                 return found.request
-            # In the joined lane something older may come first; when it is its turn it is looked up again.
-            await self._become_one(message, found.contact_id)
-            return None
-        await self._learn(message, found)
+            case SameContact():
+                # In the joined lane something older may come first; when it is its turn it is looked up again.
+                await self._become_one(message, found.contact_id)
+                return None
         await self._settle(message, found, State.PENDING, "look_up")
         return None
 
     async def _send(self, message: Message, request: Request, *, probe: bool) -> None:
-        if not await self._gate.enter(probe=probe):
+        granted = await self._gate.enter(probe=probe)
+        if granted is None:
             return
+        closed: ClientClosed | None = None
         try:
-            if not await self._outbox.mark_sending(message.id):
-                return
+            try:
+                if not await self._outbox.mark_sending(message.id):
+                    return
+            except asyncio.CancelledError:
+                # The mark may be written all the same, though nothing was sent.
+                await self._settle(message, _UNSENT, State.SENDING, "request", once=True)
+                raise
             try:
                 outcome = await self._carrier.send(message, request)
             except asyncio.CancelledError:
                 # Stopping does not wait for ever; what was sent stays unknown.
-                stopped = RetryAt("Stopped", unknown=True, transient=False, counts=False)
-                await self._settle(message, stopped, State.SENDING, "request")
+                await self._settle(message, _STOPPED, State.SENDING, "request", once=True)
                 raise
+            except ClientClosed as error:
+                # The shop closed its session under us: nothing was sent, and nothing can be.
+                closed, outcome = error, _SESSION_CLOSED
+            except Exception:  # a fault of ours in one entry: see _fault_of_ours
+                outcome = msgspec.structs.replace(self._fault_of_ours(message, probe=probe), unknown=True)
+            else:
+                self._health.learn(message, outcome, sent=granted, probe=probe)
         finally:
             self._gate.leave()
-        await self._learn(message, outcome)
+        await self._save_health()
         await self._settle(message, outcome, State.SENDING, "request")
+        if closed is not None:
+            raise closed
+
+    def _fault_of_ours(self, message: Message, *, probe: bool = False) -> RetryAt:
+        """A fault of ours in one entry must neither stop the drainer nor lose the entry: it is tried again, and shown
+        to a person when its turns are used up."""
+        self._emit(Problem(where=f"entry {message.id}", code="internal_error"))
+        if probe:
+            self._health.probe_was_ours_to_fail(message)
+        return RetryAt("InternalError", transient=False)
 
     async def _confirm(self, message: Message) -> None:
         """Make sure that an entry that left by file arrived."""
         try:
-            await self._guarded("drainer", lambda: self._confirm_now(message))
+            if self._health.may_try(message.kind):
+                await self._confirm_now(message)
+            else:
+                await self._postpone(message, State.IMPORTED)
+        except OutboxUnavailable:
+            self._pause()
         finally:
             self._confirming.discard(message.id)
             self.wake()
 
     async def _confirm_now(self, message: Message) -> None:
-        if not await self._gate.enter():
+        # It asks, and sends what did not arrive.
+        granted = await self._gate.enter(requests=2)
+        if granted is None:
             return
-        self._gate.another()
         try:
             newer: frozenset[str] = frozenset()
             for kind, body in await self._outbox.newer_bodies(message):
                 newer |= self._fields_of(kind, body)
             outcome = await self._carrier.confirm(message, newer)
-        except VoyadoError:
+        except (ClientClosed, OutboxUnavailable, OutboxDamaged):
             raise
-        except Exception:
-            self._emit(Problem(where=f"entry {message.id}", code="internal_error"))
-            outcome = RetryAt("InternalError", unknown=True, transient=False)
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            outcome = msgspec.structs.replace(self._fault_of_ours(message), unknown=True)
+        else:
+            self._health.learn(message, outcome, sent=granted)
         finally:
             self._gate.leave()
-        await self._learn(message, outcome)
+        await self._save_health()
         await self._settle(message, outcome, State.IMPORTED, "confirm")
 
-    async def _settle(self, message: Message, outcome: Outcome, source: State, what: str) -> None:
-        """Write down what came of it. What is known must not be lost to a full disk: again until it holds."""
+    async def _settle(
+        self, message: Message, outcome: Outcome, source: State, what: str, *, once: bool = False
+    ) -> None:
+        """Write down what came of it."""
         settlement = policy.settle(
             message, outcome, source=source, what=what, now=self._clock.now(), schedule=self._schedule,
             outage=not self._breaker.closed, spread=self._spread,
         )  # fmt: skip
-        while True:
-            try:
-                moved = await self._outbox.settle(settlement)
-                break
-            except OutboxUnavailable:
-                self._told_problem("drainer", "outbox_unavailable")
-                if self._gate.stopping:
-                    raise
-                await self._clock.sleep(PAUSE)
+        moved = await self._written(lambda: self._outbox.settle(settlement), once=once)
         self._moved = True
         if not moved:
             return
         self._tell(message, settlement)
         if settlement.target is State.EXHAUSTED and settlement.outage:
-            await self._outbox.exhaust_lanes([message.lane], self._clock.now())
+            await self._written(lambda: self._outbox.exhaust_lanes([message.lane], self._clock.now()))
         if isinstance(outcome, Delivered) and outcome.contact_id is not None and message.contact_id is None:
             await self._become_one(message, outcome.contact_id)
+
+    async def _postpone(self, message: Message, state: State) -> None:
+        """The key may not send this kind: until one of them tries again."""
+        await self._outbox.settle(
+            Settlement(
+                id=message.id, source=state, target=state, due=self._health.next_try(message.kind) + 1,
+                slots=message.slots, unknown=message.unknown, reason="NotAllowed",
+            )
+        )  # fmt: skip
 
     def _tell(self, message: Message, settlement: Settlement) -> None:
         attempt = settlement.attempt
@@ -535,126 +652,64 @@ class Drainer:
             )  # fmt: skip
 
     async def _become_one(self, message: Message, contact_id: str) -> None:
-        """The lane of an address and the lane of the id are one contact's: join them once neither is under way."""
+        """The lane of an address and the lane of the id are one contact's: join them once neither is in hand.
+
+        Lanes of contacts wait for nobody, so those who wait here never wait for each other.
+        """
         if message.lane_key.startswith(CONTACT):
             return
-        while not self._gate.stopping:
-            target = await self._outbox.lane_of(contact_id)
-            if target is None or target == message.lane or target not in self._lanes:
-                mine = target is not None and target != message.lane
-                if mine and target is not None:
-                    self._lanes.add(target)
-                try:
-                    if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
-                        return
-                finally:
-                    if mine and target is not None:
-                        self._lanes.discard(target)
-            await self._clock.sleep(JOIN_WAIT)
+        # A carried message has its own lane in hand; a confirmed one has not.
+        own = {message.lane} if message.id in self._confirming else set()
+        wanted: set[int] = set()
+        try:
+            while not self._gate.stopping:
+                target = await self._outbox.lane_of(contact_id)
+                others = own if target in (None, message.lane) else own | {target}
+                if not others & self._lanes:
+                    self._lanes |= others
+                    self._joins += 1
+                    try:
+                        if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
+                            return
+                    finally:
+                        self._lanes -= others
+                self._wanted.update(others - wanted)
+                wanted |= others
+                await self._clock.sleep(JOIN_WAIT)
+        finally:
+            self._wanted -= Counter(wanted)
 
-    # learning --------------------------------------------------------------------------------------------------------
-
-    async def _learn(self, message: Message | None, outcome: Outcome) -> None:
-        """What an answer tells about Engage as a whole: the breaker, the pace, the key."""
-        now = self._clock.now()
-        before = self._breaker.state
-        match outcome:
-            case Delivered() | Rejected():
-                self._breaker.answered(now)
-                if message is not None:
-                    self._refused_kinds.pop(message.kind, None)
-            case RetryAt(transient=True):
-                self._breaker.failed(None if message is None else message.lane, now)
-            case RetryAt():
-                self._breaker.answered(now)
-            case SlowDown():
-                self._gate.throttle.slow_down(self._clock.monotonic(), outcome.retry_after)
-                self._breaker.give_up_probe()
-            case NotAllowed():
-                self._breaker.give_up_probe()
-                if message is not None:
-                    await self._halt(message.kind, outcome.status)
-        if before != self._breaker.state:
-            await self._breaker_changed(before)
-
-    async def _breaker_changed(self, before: str) -> None:
-        self._gate.look_again()
-        if (before, self._breaker.state) != (PROBING, OPEN):  # the outage was told already; this probe changed nothing
-            self._emit(BreakerChanged(state=self._breaker.state, previous=before, halted=self._halted()))
-        await self._save_breaker()
-        self.wake()
-
-    async def _save_breaker(self) -> None:
-        with suppress(OutboxUnavailable):
-            await self._outbox.set_breaker(self._breaker.to_record(self._halted()))
-
-    def _halted(self) -> str | None:
-        if self._gate.halted is not None:
-            return self._gate.halted
-        return f"403:{','.join(sorted(self._refused_kinds))}" if self._refused_kinds else None
+    # questions that belong to no entry ----------------------------------------------------------------------------
 
     async def _probe(self) -> None:
         """A harmless question instead of an entry, while the breaker is open."""
-        if not await self._gate.enter(probe=True):
+        try:
+            outcome_at = await self._question()
+            if outcome_at is not None:
+                self._health.learn(None, outcome_at[0], sent=outcome_at[1], probe=True)
+                await self._save_health()
+        finally:
+            self._probing = None
             self._breaker.give_up_probe()
-            return
+            self.wake()
+
+    async def _ask_for_key(self) -> None:
+        """Whether the key works again."""
         try:
-            outcome = await self._carrier.probe()
+            outcome_at = await self._question()
+            if outcome_at is not None:
+                self._health.key_answer(outcome_at[0], sent=outcome_at[1])
+                await self._save_health()
+        finally:
+            self._asking_for_key = None
+            self.wake()
+
+    async def _question(self) -> tuple[Outcome, float] | None:
+        """Ask, and when that was; None where it was not asked."""
+        granted = await self._gate.enter(probe=True)
+        if granted is None:
+            return None
+        try:
+            return await self._carrier.probe(), granted
         finally:
             self._gate.leave()
-        if isinstance(outcome, NotAllowed):
-            # It answers: Engage is well, the key is not.
-            await self._learn(None, Delivered())
-            await self._halt(None, outcome.status)
-        else:
-            await self._learn(None, outcome)
-        self._breaker.give_up_probe()
-
-    async def _halt(self, kind: Kind | None, status: int) -> None:
-        """401 or 403: stop sending. The probe that follows at once tells whether it is the key or that kind only."""
-        if kind is not None and kind in self._refused_kinds:
-            return
-        if self._gate.halted is None:
-            self._gate.halted = str(status)
-            self._halted_by = kind
-            self._key_probes = 0
-            self._next_key_probe = 0
-            await self._breaker_changed(self._breaker.state)
-
-    async def _probe_key(self) -> None:
-        if not await self._gate.enter(probe=True):
-            return
-        try:
-            outcome = await self._carrier.probe()
-        finally:
-            self._gate.leave()
-        if not isinstance(outcome, Delivered | Rejected):
-            return
-        self._gate.halted = None
-        if self._halted_by is not None:
-            # The key works; what is refused is this kind of call.
-            self._refused_kinds[self._halted_by] = (self._clock.now() + self._schedule.delays[0], 1)
-        await self._breaker_changed(self._breaker.state)
-
-    _halted_by: Kind | None = None
-
-    def _kind_allowed(self, message: Message) -> bool:
-        """Of a refused kind one entry goes now and then, to find out whether it is allowed again."""
-        refused = self._refused_kinds.get(message.kind)
-        if refused is None:
-            return True
-        next_try, tries = refused
-        now = self._clock.now()
-        if now < next_try <= now + max(self._schedule.delays):
-            return False
-        self._refused_kinds[message.kind] = (now + self._schedule.delay(tries + 1, 0.0), tries + 1)
-        return True
-
-    async def _postpone(self, message: Message) -> None:
-        next_try, _ = self._refused_kinds[message.kind]
-        await self._outbox.settle(
-            Settlement(
-                id=message.id, source=State.PENDING, target=State.PENDING, due=next_try + 1, slots=message.slots,
-                unknown=message.unknown, reason="NotAllowed",
-            )
-        )  # fmt: skip

@@ -21,22 +21,26 @@ class Throttle:
         self.rate = rate
         self._next = 0.0
         self._grown = 0.0
+        self._slowed = float("-inf")
 
     def wait(self, now: float) -> float:
         """Seconds until the next request may go."""
         return max(0.0, self._next - now)
 
-    def take(self, now: float) -> None:
-        """A request goes now. From here on, not from its slot, the distance to the next is counted: who comes late
-        must not make the next one come close."""
+    def take(self, now: float, requests: int = 1) -> None:
+        """A request goes now, or so many one after the other. From here on, not from its slot, the distance to the next
+        is counted: who comes late must not make the next one come close."""
         if self.rate < self._full and now - self._grown >= GROW_AFTER:
             self._grown = now
             self.rate = min(self._full, self.rate + self._full / 10)
-        self._next = max(self._next, now + 1 / self.rate)
+        self._next = max(self._next, now + requests / self.rate)
 
-    def slow_down(self, now: float, retry_after: float | None) -> None:
-        """Engage answered 429."""
-        self.rate = max(min(SLOWEST, self._full), self.rate / 2)
+    def slow_down(self, now: float, retry_after: float | None, sent: float = float("inf")) -> None:
+        """Engage answered 429 to a request of that time. Requests that were under way together are told together that
+        they came too fast: that is one reason to halve, and not ten."""
+        if sent >= self._slowed:
+            self.rate = max(min(SLOWEST, self._full), self.rate / 2)
+            self._slowed = now
         self._grown = now
         pause = min(retry_after or 0.0, LONGEST_WAIT)
         self._next = max(self._next, now + max(pause, 1 / self.rate))
