@@ -71,10 +71,12 @@ CREATE TABLE entry (
     profile INTEGER GENERATED ALWAYS AS (kind IN ('contact_update', 'contact_type')) VIRTUAL
 ) STRICT;
 
+CREATE INDEX entry_lane ON entry (lane, id);
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported');
 CREATE INDEX entry_exhausted ON entry (id) WHERE state = 'exhausted';
+CREATE INDEX entry_outage ON entry (id) WHERE state = 'exhausted' AND outage = 1;
 CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
 CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
 

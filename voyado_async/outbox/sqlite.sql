@@ -58,7 +58,7 @@ UPDATE counter SET value = :last WHERE name = 'enqueued';
 -- Puts lanes right after a move, by the rules of DESIGN 3 "Order": entries go oldest first; a creation on the second
 -- road holds everything later of its contact; an update or type change there holds later ones of the two.
 WITH touched AS (SELECT DISTINCT value AS id FROM json_each(:lanes)),
-facts AS (
+facts AS MATERIALIZED (
     SELECT
         touched.id AS lane,
         (
@@ -87,7 +87,7 @@ free AS (
         END AS next_change
     FROM facts
 ),
-heads AS (
+heads AS MATERIALIZED (
     SELECT
         lane,
         CASE WHEN creation IS NOT NULL THEN 2 WHEN change IS NOT NULL THEN 1 ELSE 0 END AS hold,
