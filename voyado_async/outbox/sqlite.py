@@ -85,6 +85,7 @@ class SqliteOutbox:
         self._settlements = Together(self._settle_all)
         self._listeners: list[Callable[[int, State, str | None], None]] = []
         self._wakers: list[Callable[[], None]] = []
+        self._closing: asyncio.Task[None] | None = None
 
     # opening and closing ---------------------------------------------------------------------------------------------
 
@@ -105,10 +106,16 @@ class SqliteOutbox:
     async def close(self) -> None:
         """What was submitted is committed first. The reader goes before the writer, whose closing may checkpoint.
 
-        In a forked child nothing is closed: connections and threads are the parent's.
+        Cancelling it does not stop it: a connection that stays open keeps the process alive for ever. In a forked
+        child nothing is closed: connections and threads are the parent's.
         """
         if self._writer.forked:
             return
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._shut(), name="voyado-outbox-close")
+        await asyncio.shield(self._closing)
+
+    async def _shut(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
