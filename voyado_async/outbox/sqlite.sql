@@ -48,6 +48,10 @@ WHERE lane.id = new.lane AND lane.head IS NULL AND lane.hold = 0;
 SELECT DISTINCT lane.id FROM entry JOIN lane ON lane.id = entry.lane
 WHERE entry.id BETWEEN :first AND :last AND lane.head IS NULL AND lane.hold > 0;
 
+-- name: fill_log
+-- So many bytes that are taken back and leave nothing but a longer log.
+INSERT INTO body (entry, content) VALUES (0, zeroblob(:size));
+
 -- name: count_enqueued
 -- The books are written in the transaction that writes the entries.
 UPDATE counter SET value = :last WHERE name = 'enqueued';
@@ -57,6 +61,7 @@ UPDATE counter SET value = :last WHERE name = 'enqueued';
 -- name: refresh_lanes
 -- Puts lanes right after a move, by the rules of DESIGN 3 "Order": entries go oldest first; a creation on the second
 -- road holds everything later of its contact; an update or type change there holds later ones of the two.
+-- Materialized: otherwise each look-up is repeated wherever its column is named, a hundred times in all.
 WITH touched AS (SELECT DISTINCT value AS id FROM json_each(:lanes)),
 facts AS MATERIALIZED (
     SELECT

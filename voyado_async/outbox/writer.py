@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -29,6 +30,9 @@ MAX_ROWS = 500
 """Rows in one commit: it stays below some 10 ms, and no transaction of ours may hold the turn for 50 (DESIGN 3)."""
 MAX_BYTES = 4_000_000
 """Content in one commit, for the same reason; a single larger write goes alone."""
+
+LOG_SIZE = 4_000_000
+"""Bytes of the write-ahead log from the start: about where a checkpoint lets it begin anew."""
 
 _CONNECTION_CHUNK = 64
 
@@ -72,14 +76,25 @@ def unavailable(error: sqlite3.Error, path: str) -> VoyadoError:
     )
 
 
+_Work = Sequence[Prepared] | Callable[[sqlite3.Connection], Any]
+"""Drafts to store, or a function to run in the transaction."""
+
+
+class _Failed:
+    """The result of a work that raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class _Write:
-    """One caller's part of a batch: drafts to store, or a function to run in the transaction."""
+    """One caller's part of a batch."""
 
     __slots__ = ("done", "rows", "size", "work")
 
-    def __init__(
-        self, work: Sequence[Prepared] | Callable[[sqlite3.Connection], Any], done: asyncio.Future[Any], rows: int
-    ) -> None:
+    def __init__(self, work: _Work, done: asyncio.Future[Any], rows: int) -> None:
         self.work = work
         self.done = done
         self.rows = rows
@@ -102,7 +117,26 @@ class Writer:
 
     async def open(self) -> None:
         await self._connection
+        await self._connection.run(self._grow_log)
         self._task = asyncio.create_task(self._run(), name="voyado-outbox-writer")
+
+    def _grow_log(self, database: sqlite3.Connection) -> None:
+        """A commit into space that the log has already is a third faster than one that makes it longer."""
+        log = Path(f"{self._path}-wal")
+        if log.exists() and log.stat().st_size >= LOG_SIZE:
+            return
+        # Where there is no room or no turn for it the log grows with the commits, as ever.
+        with suppress(sqlite3.OperationalError, OutboxUnavailable), self._turn:
+            kept = database.execute("PRAGMA cache_size").fetchone()[0]
+            # What does not fit into the cache goes into the log; nothing of it is ever committed.
+            database.execute("PRAGMA cache_size = 10")
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.execute(moves.SQL["fill_log"], {"size": LOG_SIZE})
+            finally:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                database.execute(f"PRAGMA cache_size = {kept}")
 
     async def close(self) -> None:
         """Finish what waits, then close the connection inside the turn: closing may checkpoint.
@@ -119,7 +153,9 @@ class Writer:
         try:
             # Not `await task`: one that was cancelled or that failed is no reason to leave the connection open.
             await asyncio.wait([task])
-            self._fail(list(self._waiting), ClientClosed("the outbox was closed; nothing was stored"))
+            for write in self._waiting:
+                if not write.done.done():
+                    write.done.set_exception(ClientClosed("the outbox was closed; nothing was stored"))
             self._waiting.clear()
             await self._connection.run(self._close_in_turn)
         finally:
@@ -156,7 +192,7 @@ class Writer:
     def _future() -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
-    async def _submit(self, write: _Write) -> Any:
+    def _submit(self, write: _Write) -> asyncio.Future[Any]:
         self.refuse_if_forked()
         if self._task is None:
             raise ClientClosed("the outbox is closed; nothing was stored")
@@ -165,16 +201,17 @@ class Writer:
             self._task.result()
         self._waiting.append(write)
         self._wake.set()
-        return await write.done
+        return write.done
 
     async def _run(self) -> None:
         while self._task is not None or self._waiting:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-                # Whoever else is ready in this turn of the loop comes along.
-                await asyncio.sleep(0)
-            await self._commit(self._next_batch())
+            # Whoever else is ready in this turn of the loop comes along: above all the callers of the last commit.
+            await asyncio.sleep(0)
+            if self._waiting:
+                await self._commit(self._next_batch())
 
     def _next_batch(self) -> list[_Write]:
         batch: list[_Write] = []
@@ -189,45 +226,36 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[_Write]) -> None:
-        if not batch:
-            return
         works = [write.work for write in batch]
-        try:
-            results = await self._connection.run(lambda database: self._transact(database, works))
-        except sqlite3.Error as error:
-            if isinstance(error, _OF_ONE_WRITE):
-                await self._one_by_one(batch, error)
+        results = await self._connection.run(lambda database: self._write(database, works))
+        for write, result in zip(batch, results, strict=True):
+            if write.done.done():
+                continue
+            if isinstance(result, _Failed):
+                write.done.set_exception(result.error)
             else:
-                self._fail(batch, unavailable(error, self._path))
-        except OutboxUnavailable as error:
-            self._fail(batch, error)
-        except Exception as error:
-            # Whatever one write raised belongs to its caller, not to this loop.
-            await self._one_by_one(batch, error)
-        else:
-            self.commits += 1
-            for write, result in zip(batch, results, strict=True):
-                if not write.done.done():
-                    write.done.set_result(result)
+                write.done.set_result(result)
+        if not all(isinstance(result, _Failed) for result in results):
             self._after_commit()
 
-    async def _one_by_one(self, batch: list[_Write], error: Exception) -> None:
-        """A write that fails must not fail its neighbours: each gets a transaction of its own."""
-        if len(batch) == 1:
-            self._fail(batch, error)
-            return
-        for write in batch:
-            await self._commit([write])
+    def _write(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
+        """The results of the works, or why a work failed. A work that fails must not fail its neighbours: then each
+        gets a transaction of its own, still before any later batch.
+        """
+        try:
+            return self._transact(database, works)
+        except sqlite3.Error as error:
+            if not isinstance(error, _OF_ONE_WRITE):
+                return [_Failed(unavailable(error, self._path))] * len(works)
+            failed = _Failed(error)
+        except OutboxUnavailable as error:
+            return [_Failed(error)] * len(works)
+        except Exception as error:
+            # Whatever one write raised belongs to its caller, not to this thread.
+            failed = _Failed(error)
+        return [failed] if len(works) == 1 else [self._write(database, [work])[0] for work in works]
 
-    @staticmethod
-    def _fail(batch: list[_Write], error: Exception) -> None:
-        for write in batch:
-            if not write.done.done():
-                write.done.set_exception(error)
-
-    def _transact(
-        self, database: sqlite3.Connection, works: list[Sequence[Prepared] | Callable[[sqlite3.Connection], Any]]
-    ) -> list[Any]:
+    def _transact(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
         """One transaction, inside the turn. Drafts are stored in the order in which they were submitted."""
         with self._turn:
             database.execute("BEGIN IMMEDIATE")
@@ -240,4 +268,5 @@ class Writer:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
+        self.commits += 1
         return results
