@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 
@@ -36,6 +36,9 @@ from voyado_async.resources.promotions import Promotions
 from voyado_async.resources.receipts import Receipts
 from voyado_async.resources.writes import Writes
 from voyado_async.settings import Settings
+
+if TYPE_CHECKING:
+    from voyado_async.fallback.tenant import Tenant
 
 READ_CONNECTIONS = 10
 """Connections for a shop's own reads, beside those of the drainer."""
@@ -90,6 +93,7 @@ class VoyadoClient:
         self._stack: AsyncExitStack | None = None
         self._reads: Reads | None = None
         self._drainer: Drainer | None = None
+        self._tenant: Tenant
 
     async def __aenter__(self) -> Self:
         if self._stack is not None:
@@ -135,6 +139,9 @@ class VoyadoClient:
         self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl)
         stack.push_async_callback(self._reads.close)
         if self._drain:
+            from voyado_async.fallback.tenant import Tenant  # here: it brings lxml
+
+            self._tenant = await asyncio.to_thread(Tenant.of, settings)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
             task = asyncio.create_task(self._keep_draining(outbox, carrier), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
@@ -178,7 +185,9 @@ class VoyadoClient:
                 continue
             now = self._clock.now()
             try:
-                await outbox.purge(now - self._settings.retention_days * DAY, now - self._settings.key_days * DAY)
+                await outbox.purge(
+                    now - int(self._settings.retention_days * DAY), now - int(self._settings.key_days * DAY)
+                )
             except VoyadoError as error:
                 self._listeners.emit(Problem(where="purge", code=type(error).__name__))
 
@@ -204,7 +213,7 @@ class VoyadoClient:
             ),
             self._clock,
             fields_of=registry.fields,
-            second_road=SecondRoadWalk(outbox, settings, self._listeners).step,
+            second_road=SecondRoadWalk(outbox, settings, self._listeners, self._tenant).step,
             emit=self._listeners.emit,
         )
 
@@ -217,11 +226,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 class SecondRoadWalk:
     """The courier, made when it is first needed (it brings lxml), with its news told as events."""
 
-    def __init__(self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners) -> None:
+    def __init__(self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners, tenant: Tenant) -> None:
         from voyado_async.fallback.courier import Courier
 
         self._outbox = outbox
-        self._courier = Courier.of(outbox, settings)
+        self._courier = Courier.of(outbox, settings, tenant)
         self._listeners = listeners
         self._told: dict[str, tuple[str, str | None]] = {}
         self._problem: str | None = None

@@ -31,10 +31,19 @@ NOT_YET = ("fallback_contacts", "seal_key", "group")
 SECRETS = ("api_key", "sftp_password", "seal_key")
 """Never shown; each may also be read from the file that `<name>_file` gives."""
 
-LOCAL_PATHS = ("outbox", "spool_dir", "sftp_key_file", "sftp_known_hosts")
+FAMILIES = ("contacts", "redemptions", "transactions")
+
+TENANT_FILES = (
+    "fallback_names",
+    *(f"fallback_xslt_{family}" for family in FAMILIES),
+    *(f"fallback_xsd_{family}" for family in FAMILIES),
+)
+"""What a tenant's files have otherwise. Here it is only seen that they can be read."""
+
+LOCAL_PATHS = ("outbox", "spool_dir", "sftp_key_file", "sftp_known_hosts", *TENANT_FILES)
 """Made absolute when the settings are made: a later change of the working folder changes nothing."""
 
-SFTP_FOLDERS = ("sftp_contacts_dir", "sftp_transactions_dir", "sftp_redemptions_dir")
+SFTP_FOLDERS = tuple(f"sftp_{family}_dir" for family in FAMILIES)
 
 LISTS = ("retry_delays", "contact_attributes")
 
@@ -171,6 +180,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_confirm: Annotated[
         bool, Meta(description="Ask Engage for what left by file: a file can be skipped in silence (ref 6.1, 6.4).")
     ] = True
+    fallback_names: Annotated[
+        str | None, Meta(description="A TOML file with the tenant's own names of elements that are inferred (ref 6).")
+    ] = None
+    fallback_xslt_contacts: Annotated[
+        str | None, Meta(description="An XSLT over finished contact files; it needs the whole file in memory (ref 6).")
+    ] = None
+    fallback_xslt_redemptions: Annotated[str | None, Meta(description="The same for redemption files.")] = None
+    fallback_xslt_transactions: Annotated[str | None, Meta(description="The same for receipt files.")] = None
+    fallback_xsd_contacts: Annotated[
+        str | None, Meta(description="The vendor's XSD, which contact files must pass before they leave (ref 6.5).")
+    ] = None
+    fallback_xsd_redemptions: Annotated[str | None, Meta(description="The same for redemption files.")] = None
+    fallback_xsd_transactions: Annotated[str | None, Meta(description="The same for receipt files.")] = None
     import_period: Annotated[
         float, Meta(gt=0, description="Seconds between Engage's imports; a file that stays two is told (ref 6.1).")
     ] = 3600.0
@@ -192,7 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def _check_sftp(self) -> None:
         if self.sftp_known_hosts and self.sftp_host_key:
             raise _wrong("sftp_host_key", "give this or sftp_known_hosts, not both: which one to trust?")
-        for name in ("sftp_key_file", "sftp_known_hosts"):
+        for name in ("sftp_key_file", "sftp_known_hosts", *TENANT_FILES):
             path = getattr(self, name)
             if path is not None:
                 _read(name, path)

@@ -13,7 +13,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from voyado_async.errors import ConfigurationError
-from voyado_async.settings import NOT_YET, SECRETS, Settings, environment_names
+from voyado_async.settings import FAMILIES, NOT_YET, SECRETS, TENANT_FILES, Settings, environment_names
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "voyado.toml"
 URL = "https://example.voyado.com"
@@ -81,6 +81,13 @@ TABLE = {
     "VOYADO_FALLBACK_MAX_LINES": "20000",
     "VOYADO_FALLBACK_CONTACTS": "sftp",
     "VOYADO_FALLBACK_CONFIRM": "on",
+    "VOYADO_FALLBACK_NAMES": None,
+    "VOYADO_FALLBACK_XSLT_CONTACTS": None,
+    "VOYADO_FALLBACK_XSLT_REDEMPTIONS": None,
+    "VOYADO_FALLBACK_XSLT_TRANSACTIONS": None,
+    "VOYADO_FALLBACK_XSD_CONTACTS": None,
+    "VOYADO_FALLBACK_XSD_REDEMPTIONS": None,
+    "VOYADO_FALLBACK_XSD_TRANSACTIONS": None,
     "VOYADO_IMPORT_PERIOD": "3600",
     "VOYADO_SEAL_KEY": None,
     "VOYADO_SEAL_KEY_FILE": None,
@@ -252,6 +259,11 @@ def test_what_this_version_cannot_honour_is_refused_aloud(field: str, value: str
     assert message.startswith(f"{field} (VOYADO_{field.upper()}): not available in this version")
     assert "s3cr3t" not in message
     assert field in NOT_YET
+
+
+@pytest.mark.parametrize("field", TENANT_FILES)
+def test_a_file_of_the_tenants_that_cannot_be_read_is_refused(field: str, tmp_path: Path) -> None:
+    assert refusal(**{field: str(tmp_path / "nowhere")}).startswith(f"{field} (VOYADO_{field.upper()})")
 
 
 @pytest.mark.parametrize(
@@ -527,11 +539,13 @@ def test_the_sample_loads_as_it_stands() -> None:
 
 
 def test_the_sample_loads_with_every_line_in_use(tmp_path: Path) -> None:
-    for name in ("api-key", "sftp-password", "sftp-key", "known_hosts"):
+    named = ["names.toml", *(f"{family}.xs{kind}" for family in FAMILIES for kind in ("l", "d"))]
+    for name in ("api-key", "sftp-password", "sftp-key", "known_hosts", *named):
         (tmp_path / name).write_text("content\n")
     (tmp_path / "voyado.toml").write_text(uncommented())
     settings = Settings.from_file(tmp_path / "voyado.toml", {})
     examples = {"base_url", "api_key", "user_agent", "outbox", "contact_key", "contact_attributes", "spool_dir"}
+    examples |= set(TENANT_FILES)
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(Settings(), name)}
     assert changed - {name for name in changed if name.startswith("sftp_")} == examples
     assert settings.sftp_contacts_dir == Settings().sftp_contacts_dir

@@ -33,6 +33,8 @@ class Fact(msgspec.Struct, frozen=True):
     what: str
     sure: str
     ref: str
+    override: str | None = None
+    """What the tenant has set in its place (`VOYADO_FALLBACK_NAMES`)."""
 
 
 class CheckReport(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ def check(invocation: Invocation, as_json: bool) -> None:
     """
     settings = invocation.settings()
     lines = run(_check(settings, invocation.source))
-    unconfirmed = _unconfirmed()
+    unconfirmed = _unconfirmed(settings)
     ok = not any(line.result is Result.FAILED for line in lines)
     if as_json:
         tell_json(CheckReport(str(settings.outbox_path), ok, lines, unconfirmed))
@@ -157,17 +159,20 @@ def spool(folder: Path) -> Line:
     return Line("spool folder", Result.OK, f"{folder}, made when it is needed")
 
 
-def _unconfirmed() -> list[Fact]:
+def _unconfirmed(settings: Settings) -> list[Fact]:
     from voyado_async.fallback.names import unconfirmed  # here: the table is needed by this command only
+    from voyado_async.fallback.tenant import Tenant
 
-    return [Fact(fact.family, fact.what, fact.sure, fact.ref) for fact in unconfirmed()]
+    names = Tenant.of(settings).names
+    return [Fact(fact.family, fact.what, fact.sure, fact.ref, fact.override) for fact in unconfirmed(names)]
 
 
 def _by_family(facts: list[Fact]) -> Iterator[Line]:
     """What to ask the tenant's Voyado team: one line per family of files."""
     families: dict[str, list[str]] = {}
     for fact in facts:
-        families.setdefault(fact.family, []).append(fact.what)
+        yours = "" if fact.override is None else f" (set to {fact.override})"
+        families.setdefault(fact.family, []).append(fact.what + yours)
     for family, what in families.items():
         text = f"in {family} files no public source confirms: {', '.join(what)}"
         yield Line("unconfirmed", Result.NOTE, text)

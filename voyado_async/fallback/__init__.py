@@ -6,6 +6,8 @@ Engage's API: that an imported entry arrived is confirmed by the drainer. In the
 names.py    the one table of element names and of how sure each is
 batch.py    file forms -> files: who goes with whom (pure)
 xml.py      a file's records -> XML, streamed, and back through a check (XSD files beside it)
+renaming.py a tenant's own names in the place of ours
+tenant.py   names, XSLT and vendor's XSD of one tenant
 spool.py    temporary name, fsync, check, rename
 sftp.py     verified host key, upload, rename, list
 plans.py    what is due, what became of what (pure)

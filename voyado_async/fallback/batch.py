@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
-from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES, SHAPES, contact_element
+from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES
 from voyado_async.models.decode import plain
 
 
@@ -27,11 +27,6 @@ class Head(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, form: FileForm) -> Head:
         return cls(form.family, str(form.contact_type), str(form.match_key_type))
-
-    @property
-    def record_element(self) -> str:
-        """The name of a record's element."""
-        return SHAPES[self.family].record or contact_element(self.contact_type)
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Refused, Spool
+from voyado_async.fallback.tenant import Tenant
 from voyado_async.fallback.thread import in_thread
 from voyado_async.fallback.transfer import Remote, Transfer
 from voyado_async.kinds import registry
@@ -32,8 +33,16 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
 from voyado_async.settings import Settings
 
+FileForms = Callable[[Message], FileForm | NoFileForm]
+
 HOUSEKEEPING = 3600.0
 """Seconds between looks for local files that nothing needs any longer."""
+
+
+def forms(settings: Settings, tenant: Tenant) -> FileForms:
+    """How an entry stands in this tenant's files."""
+    of_kind = partial(registry.file_form, default_type=settings.contact_type, contact_key=settings.contact_key)
+    return lambda message: tenant.file_form(of_kind(message))
 
 
 class Courier:
@@ -43,7 +52,7 @@ class Courier:
         self,
         store: Outbox,
         spool: Spool,
-        file_form: Callable[[Message], FileForm | NoFileForm],
+        file_form: FileForms,
         settings: Settings,
         connect: Callable[[], AbstractAsyncContextManager[Remote]] | None,
     ) -> None:
@@ -60,16 +69,21 @@ class Courier:
         self._next_cleaning = 0
 
     @classmethod
-    def of(cls, store: Outbox, settings: Settings) -> Courier:
-        """The courier that the settings ask for; asyncssh is imported when the first session is opened."""
+    def of(cls, store: Outbox, settings: Settings, tenant: Tenant | None = None) -> Courier:
+        """The courier that the settings ask for; asyncssh is imported when the first session is opened.
+
+        `tenant` is what `Tenant.of` makes of the settings, where it is known already. Raises ConfigurationError where a
+        file of the tenant's cannot be used.
+        """
 
         def connect() -> AbstractAsyncContextManager[Remote]:
             from voyado_async.fallback import sftp  # here: costs 155 ms, and most processes never upload
 
             return sftp.connect(settings)
 
-        file_form = partial(registry.file_form, default_type=settings.contact_type, contact_key=settings.contact_key)
-        return cls(store, Spool(settings.spool_path), file_form, settings, connect if settings.sftp_host else None)
+        tenant = tenant or Tenant.of(settings)
+        spool = Spool(settings.spool_path, tenant)
+        return cls(store, spool, forms(settings, tenant), settings, connect if settings.sftp_host else None)
 
     async def step(self, now: int, *, api_healthy: bool) -> CourierReport:
         """Do what is due. `api_healthy`: the breaker is closed, so what waits for the API goes back to it.

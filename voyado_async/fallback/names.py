@@ -1,7 +1,8 @@
 """Every element name of the files that we write, in their order, and how sure each one is: data, one table.
 
 The vendor's pages show only parts of the formats (ref 6.4-6.7). Where a name turns out otherwise, its line here and the
-same line of the XSD beside it are the whole correction.
+same line of the XSD beside it are the whole correction; a tenant replaces it in a file (`VOYADO_FALLBACK_NAMES`,
+`renaming.py`) without touching either.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Form(StrEnum):
 
 
 class Element(msgspec.Struct, frozen=True):
-    """One element: its name in the file is the name on the wire, for it is so wherever both were seen."""
+    """One element. `name` is the name on the wire, and in the file too: it is so wherever both were seen."""
 
     name: str
     sure: Sureness
@@ -53,6 +54,12 @@ class Element(msgspec.Struct, frozen=True):
     row_sure: Sureness = INF
     always: bool = False
     """Written even when it is empty."""
+    tag: str = ""
+    """The name in the file, where a tenant has another one."""
+
+    def __post_init__(self) -> None:
+        if not self.tag:
+            msgspec.structs.force_setattr(self, "tag", self.name)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -194,10 +201,35 @@ PREFERENCES = "preferences"
 """On the wire an object; in a file its fields stand flat among the others (ref 6.4, INF)."""
 
 
-def contact_element(contact_type: str) -> str:
-    """The element of a contact: its type with a small first letter, as ``<member>`` for Member (ref 6.4; the rule for
-    other types is INF)."""
-    return contact_type[:1].lower() + contact_type[1:]
+class Names(msgspec.Struct, frozen=True):
+    """The names of one tenant's files: ours, but for what the tenant replaced."""
+
+    contacts: Shape = SHAPES[FileFamily.CONTACTS]
+    redemptions: Shape = SHAPES[FileFamily.REDEMPTIONS]
+    transactions: Shape = SHAPES[FileFamily.TRANSACTIONS]
+    contact_elements: tuple[tuple[str, str], ...] = ()
+    """Contact types whose element is not called by the rule."""
+    preferences: tuple[tuple[str, str], ...] | None = ()
+    """Preferences that have another name in the file; None: they stand in no file, and wait for the API."""
+
+    def shape(self, family: FileFamily) -> Shape:
+        match family:
+            case FileFamily.CONTACTS:
+                return self.contacts
+            case FileFamily.REDEMPTIONS:
+                return self.redemptions
+            case FileFamily.TRANSACTIONS:
+                return self.transactions
+
+    def record_element(self, family: FileFamily, contact_type: str) -> str:
+        """The name of a record's element. A contact's is its type with a small first letter, as ``<member>`` for Member
+        (ref 6.4; the rule for other types is INF)."""
+        ruled = contact_type[:1].lower() + contact_type[1:]
+        return self.shape(family).record or dict(self.contact_elements).get(contact_type, ruled)
+
+
+OURS = Names()
+"""Where a tenant has replaced nothing."""
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):
@@ -207,32 +239,45 @@ class Unconfirmed(msgspec.Struct, frozen=True):
     what: str
     sure: Sureness
     ref: str
+    override: str | None = None
+    """What the tenant has set in its place."""
 
 
-_CONTACT_RULES = (
-    ("an element <new> for updates as well", INF),
-    ("the contact's element is its type with a small first letter", INF),
-    ("preferences as flat elements", INF),
-)
-
-
-def unconfirmed() -> list[Unconfirmed]:
-    """What the tenant's Voyado team has yet to confirm, for `check`: in the order of the files."""
-    found = [Unconfirmed(FileFamily.CONTACTS, rule, sure, "6.4") for rule, sure in _CONTACT_RULES]
-    for family, shape in SHAPES.items():
-        if shape.record is not None:
-            for path, sure in _paths(shape.record, shape.elements):
+def unconfirmed(names: Names = OURS) -> list[Unconfirmed]:
+    """What the tenant's Voyado team has yet to confirm, and what the tenant has replaced, for `check`: in the order of
+    the files."""
+    found = [Unconfirmed(FileFamily.CONTACTS, rule, INF, "6.4", override) for rule, override in _contact_rules(names)]
+    for family in FileFamily:
+        shape, ours = names.shape(family), OURS.shape(family)
+        if shape.record is not None and ours.record is not None:
+            for (path, sure), (tenants, _) in zip(
+                paths(ours.record, ours.elements), paths(shape.record, shape.elements), strict=True
+            ):
                 if sure is not SEEN:
-                    found.append(Unconfirmed(family, path, sure, shape.ref))
+                    found.append(Unconfirmed(family, path, sure, ours.ref, None if tenants == path else tenants))
         found.extend(Unconfirmed(family, f"{name} is left out", UNDOC, shape.ref) for name in shape.left_out)
     return found
 
 
-def _paths(above: str, elements: tuple[Element, ...]) -> Iterator[tuple[str, Sureness]]:
+def _contact_rules(names: Names) -> Iterator[tuple[str, str | None]]:
+    section = names.contacts.section
+    yield "an element <new> for updates as well", None if section == OURS.contacts.section else f"<{section}>"
+    types = ", ".join(f"<{element}> for {contact_type}" for contact_type, element in names.contact_elements)
+    yield "the contact's element is its type with a small first letter", types or None
+    chosen = None
+    if names.preferences is None:
+        chosen = "in no file"
+    elif names.preferences:
+        chosen = ", ".join(f"<{tag}> for {name}" for name, tag in names.preferences)
+    yield "preferences as flat elements", chosen
+
+
+def paths(above: str, elements: tuple[Element, ...]) -> Iterator[tuple[str, Sureness]]:
+    """Every element below `above`, by its names in the file from there on."""
     for element in elements:
-        here = f"{above}/{element.name}"
+        here = f"{above}/{element.tag}"
         yield here, element.sure
         if element.row:
             here = f"{here}/{element.row}"
             yield here, element.row_sure
-        yield from _paths(here, element.children)
+        yield from paths(here, element.children)

@@ -1,7 +1,8 @@
 """The spool folder: where files wait complete, checked and fsynced, until they are carried off.
 
 A file is written to a temporary name, fsynced, read again and validated, then renamed, and the folder is fsynced. So
-whatever is called ``*.xml`` here is whole. What a crash leaves:
+whatever is called ``*.xml`` here is whole. What a tenant has set comes in between: its XSLT over our finished file, the
+vendor's XSD over what leaves. What a crash leaves:
 
 - a temporary file: removed by `prepare`;
 - a complete file that no commit knows: its entries are still exhausted and nobody has uploaded it, so it is removed and
@@ -16,6 +17,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from lxml import etree
@@ -23,6 +25,7 @@ from lxml import etree
 from voyado_async.errors import ConfigurationError, FileRefused, InvalidEntry, OutboxUnavailable
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Part, PlannedFile, Record
+from voyado_async.fallback.tenant import Tenant
 
 PART = ".part"
 
@@ -52,8 +55,9 @@ def part_name(name: str) -> str:
 class Spool:
     """One spool folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tenant: Tenant | None = None) -> None:
         self.folder = folder
+        self._tenant = tenant or Tenant()
 
     def prepare(self) -> None:
         """Make the folder and remove temporary files. Raises ConfigurationError where it cannot be used."""
@@ -101,10 +105,10 @@ class Spool:
             try:
                 kept = self._write_part(part, planned, planned.records, refused)
                 try:
-                    self._check(part, planned, kept)
+                    self._finish(part, planned, kept)
                 except FileRefused:
-                    kept = self._write_part(part, planned, _sound(kept, refused), refused)
-                    self._check(part, planned, kept)
+                    kept = self._write_part(part, planned, self._sound(kept, refused), refused)
+                    self._finish(part, planned, kept)
                 if not kept:
                     return Written((), 0, 0, tuple(refused))
                 return self._publish(part, name, kept, refused)
@@ -121,25 +125,61 @@ class Spool:
         def elements() -> Iterator[etree._Element]:
             for record in records:
                 try:
-                    element = xml.element_of(record.form)
+                    element = xml.element_of(record.form, self._tenant.names)
                 except (xml.RecordRefused, InvalidEntry):
-                    sound = _without_bad_parts(record, refused)
+                    sound = self._without_bad_parts(record, refused)
                     if sound is None:
                         continue
-                    record, element = sound, xml.element_of(sound.form)
+                    record, element = sound, xml.element_of(sound.form, self._tenant.names)
                 kept.append(record)
                 yield element
 
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
-            xml.write(output, planned.head, elements())
-            output.flush()
-            os.fsync(output.fileno())
+        with _made(part) as output:
+            xml.write(output, planned.head, elements(), self._tenant.names)
         return tuple(kept)
 
-    def _check(self, part: Path, planned: PlannedFile, kept: tuple[Record, ...]) -> None:
-        if kept:
+    def _finish(self, part: Path, planned: PlannedFile, kept: tuple[Record, ...]) -> None:
+        """Check our file, then make of it what the tenant wants, and check that."""
+        if not kept:
+            return
+        head = planned.head
+        with part.open("rb") as source:
+            xml.check(source, head, len(kept), self._tenant.names)
+        if head.family in self._tenant.stylesheets:
             with part.open("rb") as source:
-                xml.check(source, planned.head, len(kept))
+                part.unlink()  # what is open can still be read; the name is free for what the XSLT makes of it
+                with _made(part) as output:
+                    self._tenant.transform(source, output, head.family)
+        if self._tenant.changes(head.family):
+            with part.open("rb") as source:
+                self._tenant.check(source, head, len(kept))
+
+    def _sound(self, records: tuple[Record, ...], refused: list[Refused]) -> tuple[Record, ...]:
+        """The file was refused: look at each record alone, and keep those that pass."""
+        sound = (
+            record if self._refusal(record) is None else self._without_bad_parts(record, refused) for record in records
+        )
+        return tuple(record for record in sound if record is not None)
+
+    def _refusal(self, record: Record) -> xml.RecordRefused | None:
+        form = record.form
+        try:
+            return self._tenant.refusal_of(form, xml.element_of(form, self._tenant.names))
+        except xml.RecordRefused as refusal:
+            return refusal
+        except FileRefused as refusal:
+            return xml.RecordRefused("", str(refusal))
+
+    def _without_bad_parts(self, record: Record, refused: list[Refused]) -> Record | None:
+        """What is left of a record without the entries that cannot stand in a file; None where nothing is."""
+        good: list[Part] = []
+        for part in record.parts:
+            refusal = self._refusal(Record((part,)))
+            if refusal is None:
+                good.append(part)
+            else:
+                refused.append(Refused(part.entry_id, refusal.path, refusal.reason))
+        return Record(tuple(good)) if good else None
 
     def _publish(self, part: Path, name: str, kept: tuple[Record, ...], refused: list[Refused]) -> Written:
         final = self.path(name)
@@ -153,32 +193,13 @@ class Spool:
         return Written(ids, lines, size, tuple(refused))
 
 
-def _sound(records: tuple[Record, ...], refused: list[Refused]) -> tuple[Record, ...]:
-    """The file was refused: look at each record alone, and keep those that pass."""
-    sound = (record if _refusal(record) is None else _without_bad_parts(record, refused) for record in records)
-    return tuple(record for record in sound if record is not None)
-
-
-def _refusal(record: Record) -> xml.RecordRefused | None:
-    form = record.form
-    try:
-        return xml.refusal_of(form, xml.element_of(form))
-    except xml.RecordRefused as refusal:
-        return refusal
-    except FileRefused as refusal:
-        return xml.RecordRefused("", str(refusal))
-
-
-def _without_bad_parts(record: Record, refused: list[Refused]) -> Record | None:
-    """What is left of a record without the entries that cannot stand in a file; None where nothing is."""
-    good: list[Part] = []
-    for part in record.parts:
-        refusal = _refusal(Record((part,)))
-        if refusal is None:
-            good.append(part)
-        else:
-            refused.append(Refused(part.entry_id, refusal.path, refusal.reason))
-    return Record(tuple(good)) if good else None
+@contextmanager
+def _made(part: Path) -> Iterator[BinaryIO]:
+    """A new private file, on disk when the block ends."""
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
+        yield output
+        output.flush()
+        os.fsync(output.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,18 +20,21 @@ from lxml import etree
 from voyado_async.delivery import FileFamily, FileForm
 from voyado_async.errors import FileRefused, InvalidEntry
 from voyado_async.fallback.batch import Head, contact_fields
-from voyado_async.fallback.names import CONTACT_TYPE, SHAPES, Element, Form, Shape
+from voyado_async.fallback.names import CONTACT_TYPE, OURS, Element, Form, Names, Shape
+from voyado_async.models.contact_fields import PREFERENCES
 from voyado_async.models.decode import plain
 from voyado_async.models.text import field_path, is_xml_name
 
 CONTACT_ID = "contactId"
+
+_XS = "{http://www.w3.org/2001/XMLSchema}"
 
 _SUB = etree.SubElement
 _VALUE = Form.VALUE
 
 _DECLARATION = "<?xml version='1.0' encoding='utf-8'?>\n"
 
-_SAFE: dict[str, Any] = {"resolve_entities": "internal", "no_network": True, "load_dtd": False, "huge_tree": False}
+SAFE: dict[str, Any] = {"resolve_entities": "internal", "no_network": True, "load_dtd": False, "huge_tree": False}
 """Not False: with that and a schema, lxml 6.1.3 reads a file that is cut short to its end without an error."""
 
 _NO_FORM = "has no confirmed form in a file"
@@ -55,24 +58,24 @@ class RecordRefused(FileRefused):
 # one record -----------------------------------------------------------------------------------------------------------
 
 
-def element_of(form: FileForm) -> etree._Element:
+def element_of(form: FileForm, names: Names = OURS) -> etree._Element:
     """The record as an element. Raises RecordRefused with the path of what XML cannot carry or has no place in it."""
-    head = Head.of(form)
     try:
         values = plain(form.record)
     except InvalidEntry as error:
         raise RecordRefused(error.path, error.reason) from None
-    if not is_xml_name(head.record_element):
+    name = names.record_element(form.family, str(form.contact_type))
+    if not is_xml_name(name):
         raise RecordRefused(CONTACT_TYPE, "cannot be the name of an element")
-    record = etree.Element(head.record_element)
+    record = etree.Element(name)
     record.tail = "\n"
     if form.family is FileFamily.CONTACTS:
-        _fill_contact(record, values, form.match_key_type)
+        _fill_contact(record, values, form.match_key_type, dict(names.preferences or ()))
         return record
     contact = values.get("contact")
     if isinstance(contact, dict) and form.contact_type:
         contact.setdefault(CONTACT_TYPE, form.contact_type)
-    shape = SHAPES[form.family]
+    shape = names.shape(form.family)
     _fill(record, shape.elements, values, shape.left_out)
     return record
 
@@ -88,17 +91,17 @@ def _fill(
         if value is None:
             placed += name in values
             if element.always:
-                _SUB(parent, name)
+                _SUB(parent, element.tag)
             continue
         placed += 1
         form = element.form
         try:
             if form is _VALUE:
-                _SUB(parent, name).text = value if type(value) is str else _text(value)
+                _SUB(parent, element.tag).text = value if type(value) is str else _text(value)
             elif form is Form.GROUP:
-                _fill(_SUB(parent, name), element.children, _object(value))
+                _fill(_SUB(parent, element.tag), element.children, _object(value))
             elif value or element.always:
-                child = _SUB(parent, name)
+                child = _SUB(parent, element.tag)
                 if form is Form.ROWS:
                     _fill_rows(child, element, value, _below(name, left_out) if left_out else ())
                 else:
@@ -141,7 +144,7 @@ def _fill_extra(wrapper: etree._Element, row: str, pairs: object) -> None:
             raise refusal.inside(f"[{index}].{part}") from None
 
 
-def _fill_contact(record: etree._Element, values: dict[str, Any], key: str) -> None:
+def _fill_contact(record: etree._Element, values: dict[str, Any], key: str, tags: Mapping[str, str]) -> None:
     """The key first, then what is set. Clearing a field has no confirmed form (ref 6.4)."""
     values = contact_fields(values)
     if key != CONTACT_ID and CONTACT_ID in values:
@@ -158,7 +161,7 @@ def _fill_contact(record: etree._Element, values: dict[str, Any], key: str) -> N
         if not is_xml_name(name):
             raise RecordRefused(path, "cannot be the name of an element")
         try:
-            etree.SubElement(record, name).text = _text(value)
+            etree.SubElement(record, tags.get(name, name)).text = _text(value)
         except ValueError:
             raise RecordRefused(path, _NOT_IN_XML) from None
         except RecordRefused as refusal:
@@ -198,9 +201,9 @@ def _text(value: object) -> str:
 # the file -------------------------------------------------------------------------------------------------------------
 
 
-def write(output: BinaryIO, head: Head, elements: Iterable[etree._Element]) -> None:
+def write(output: BinaryIO, head: Head, elements: Iterable[etree._Element], names: Names = OURS) -> None:
     """Write the whole document, one record a line: UTF-8 with declaration, no BOM (ref 6.8)."""
-    shape = SHAPES[head.family]
+    shape = names.shape(head.family)
     declared: dict[str | None, str] | None = None if shape.namespace is None else {None: shape.namespace}
     with etree.xmlfile(output, encoding="utf-8") as document:
         document.write_declaration()
@@ -220,12 +223,16 @@ def _write_all(document: Any, elements: Iterable[etree._Element]) -> None:
         document.write(element)
 
 
-def check(source: BinaryIO, head: Head, records: int) -> None:
-    """Read a finished file again, validating as it streams by. Raises FileRefused where it is not what was meant.
+def check(
+    source: BinaryIO, head: Head, records: int, names: Names = OURS, *, schema: etree.XMLSchema | None = None
+) -> None:
+    """Read a finished file again, validating as it streams by: by our XSD, or by the `schema` that is given.
 
-    Anything between the declaration and the root, such as a DOCTYPE, is refused before a parser sees it.
+    Anything between the declaration and the root, such as a DOCTYPE, is refused before a parser sees it. Raises
+    FileRefused where the file is not what was meant.
     """
-    shape = SHAPES[head.family]
+    shape = names.shape(head.family)
+    depth = depth_of_records(shape)
     prologue = f"{_DECLARATION}<{shape.root}".encode()
     if source.read(len(prologue)) != prologue:
         raise FileRefused(f"the file does not begin as every {head.family} file of ours does")
@@ -236,21 +243,24 @@ def check(source: BinaryIO, head: Head, records: int) -> None:
         reader = etree.iterparse(
             source,
             events=("end",),
-            tag=(_qualified(shape, head.record_element), _qualified(shape, shape.root)),
-            schema=schema_of(head),
-            **_SAFE,
+            tag=(
+                _qualified(shape, names.record_element(head.family, head.contact_type)),
+                _qualified(shape, shape.root),
+            ),
+            schema=schema or schema_of(head, names),
+            **SAFE,
         )
         for _, element in reader:
             above = element.getparent()
             if above is None:
                 ended = True
-            elif _depth(element) == _depth_of_records(head):
+            elif _depth(element) == depth:
                 found += 1
                 element.clear()
                 while above[0] is not element:
                     del above[0]
     except etree.XMLSyntaxError as error:
-        raise FileRefused(f"the file was refused when it was read again: {_names(error)}") from None
+        raise FileRefused(f"the file was refused when it was read again: {where(error.error_log)}") from None
     if not ended or found != records:
         raise FileRefused(f"the file has {found} whole records when it is read again; {records} were written")
 
@@ -259,43 +269,48 @@ def _qualified(shape: Shape, name: str) -> str:
     return name if shape.namespace is None else f"{{{shape.namespace}}}{name}"
 
 
-def _names(error: etree.XMLSyntaxError) -> str:
-    """Where and why, without the text of the message: it can quote a value."""
-    entry = error.error_log[0] if error.error_log else None
-    return "it is not well-formed" if entry is None else f"line {entry.line}, {entry.type_name}"
+def where(log: Any) -> str:
+    """Where and why libxml2 refused, without the text of its message: it can quote a value."""
+    return f"line {log[0].line}, {log[0].type_name}" if log else "it is not well-formed"
 
 
-def _depth_of_records(head: Head) -> int:
-    return 1 if SHAPES[head.family].section is None else 2
+def depth_of_records(shape: Shape) -> int:
+    """How far below the root the records stand."""
+    return 1 if shape.section is None else 2
 
 
 def _depth(element: etree._Element) -> int:
     return sum(1 for _ in element.iterancestors())
 
 
-def refusal_of(form: FileForm, element: etree._Element) -> RecordRefused | None:
+def refusal_of(form: FileForm, element: etree._Element, names: Names = OURS) -> RecordRefused | None:
     """Why this record alone would make its file refused; None where it would not."""
     head = Head.of(form)
     alone = io.BytesIO()
-    write(alone, head, [element])
+    write(alone, head, [element], names)
     try:
-        root = etree.fromstring(alone.getvalue(), etree.XMLParser(**_SAFE))
+        root = etree.fromstring(alone.getvalue(), etree.XMLParser(**SAFE))
     except etree.XMLSyntaxError as error:
-        return RecordRefused("", f"is not well-formed XML: {_names(error)}")
-    schema = schema_of(head)
+        return RecordRefused("", f"is not well-formed XML: {where(error.error_log)}")
+    shape = names.shape(head.family)
+    return refused_by(schema_of(head, names), shape.xsd, root, depth=depth_of_records(shape))
+
+
+def refused_by(schema: etree.XMLSchema, xsd: str, root: etree._Element, *, depth: int) -> RecordRefused | None:
+    """Where a document of one record does not pass a schema. `depth` is how far the record stands below the root."""
     if schema.validate(root):
         return None
     entry = schema.error_log[0]
-    return RecordRefused(_path_of(root, entry.path, head), f"refused by {SHAPES[head.family].xsd}: {entry.type_name}")
+    return RecordRefused(_path_of(root, entry.path, depth), f"refused by {xsd}: {entry.type_name}")
 
 
-def _path_of(root: etree._Element, xpath: str | None, head: Head) -> str:
+def _path_of(root: etree._Element, xpath: str | None, depth: int) -> str:
     """libxml2's ``/*/*/*[8]/*[1]/*[2]`` in the names of the file: ``items/item[1]/quantity``."""
     found = root.xpath(xpath) if xpath else []
     element = found[0] if isinstance(found, list) and found else None
     if not isinstance(element, etree._Element):
         return ""
-    below_record = [element, *element.iterancestors()][::-1][_depth_of_records(head) + 1 :]
+    below_record = [element, *element.iterancestors()][::-1][depth + 1 :]
     return "/".join(_step(step) for step in below_record)
 
 
@@ -307,13 +322,50 @@ def _step(element: etree._Element) -> str:
 
 
 @lru_cache(maxsize=64)
-def schema_of(head: Head) -> etree.XMLSchema:
+def schema_of(head: Head, names: Names = OURS) -> etree.XMLSchema:
     """The XSD for a file with this head. Raises FileRefused for names that no element can have."""
-    xsd = etree.fromstring((resources.files("voyado_async.fallback") / SHAPES[head.family].xsd).read_bytes())
+    shape = names.shape(head.family)
+    xsd = etree.fromstring((resources.files("voyado_async.fallback") / shape.xsd).read_bytes())
     if head.family is FileFamily.CONTACTS:
-        for mark, name in (("contact", head.record_element), ("key", head.match_key_type)):
-            if not is_xml_name(name):
-                raise FileRefused(f"the {mark} of the file cannot be the name of an element")
-            for declaration in xsd.iterfind(f".//*[@id='{mark}']"):
-                declaration.set("name", name)
+        _name_contacts(xsd, head, names)
+    else:
+        _name_records(xsd, xsd.find(f"{_XS}complexType[@name='{shape.record}']"), shape.elements)
     return etree.XMLSchema(xsd)
+
+
+def _name_contacts(xsd: etree._Element, head: Head, names: Names) -> None:
+    """What differs from file to file, and from tenant to tenant, stands in elements with an id or under its name."""
+    element = names.record_element(head.family, head.contact_type)
+    marked = {"contact": element, "key": head.match_key_type, "section": names.contacts.section or ""}
+    for mark, name in marked.items():
+        if not is_xml_name(name):
+            raise FileRefused(f"the {mark} of the file cannot be the name of an element")
+        for declaration in xsd.iterfind(f".//*[@id='{mark}']"):
+            declaration.set("name", name)
+    tags = dict(names.preferences or ())
+    renamed = [(xsd.find(f"{_XS}element[@name='{name}']"), tags[name]) for name in PREFERENCES if name in tags]
+    for preference, tag in renamed:
+        if preference is not None:
+            preference.set("name", tag)
+
+
+def _name_records(xsd: etree._Element, declared: etree._Element | None, elements: tuple[Element, ...]) -> None:
+    """Put a tenant's names in the place of ours."""
+    if declared is None:
+        return
+    found = {node.get("name"): node for node in declared.iterfind(f"{_XS}sequence/{_XS}element")}
+    for element in elements:
+        node = found[element.name]
+        inside = _type_of(xsd, node)
+        if element.row and inside is not None:
+            row = inside.find(f"{_XS}sequence/{_XS}element")
+            assert row is not None
+            row.set("name", element.row)
+            inside = _type_of(xsd, row)
+        _name_records(xsd, inside, element.children)
+        node.set("name", element.tag)
+
+
+def _type_of(xsd: etree._Element, declaration: etree._Element) -> etree._Element | None:
+    named = declaration.get("type")
+    return declaration.find(f"{_XS}complexType") if named is None else xsd.find(f"{_XS}complexType[@name='{named}']")
