@@ -204,6 +204,9 @@ class SqliteOutbox:
     async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
         return await self._in_chunks(lambda c: moves.exhaust_lanes(c, lanes, now, CHUNK))
 
+    async def lanes_behind_files(self) -> list[int]:
+        return [row[0] for row in await self._rows("lanes_behind_files")]
+
     async def bring_back(self, now: int) -> int:
         return await self._in_chunks(lambda c: moves.bring_back(c, now, CHUNK))
 
@@ -439,12 +442,9 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
     _check_sqlite()
     if base_url is None and not Path(path).exists():
         raise _needs_base_url(path)
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
     with turn:
-        _check_header(path)
+        _make(path)
+        _check_size(path)
         database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         try:
             version = schema_version(database, path)
@@ -476,7 +476,7 @@ def readable_schema(path: str) -> int:
     """
     _check_sqlite()
     try:
-        _check_header(path)
+        _check_size(path)
         database = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
     except FileNotFoundError:
         raise ConfigurationError(
@@ -511,11 +511,25 @@ def _check_sqlite() -> None:
         )
 
 
-def _check_header(path: str) -> None:
+def _make(path: str) -> None:
+    """Make the file, empty and 0600, where there is none. The caller holds the turn.
+
+    One that is there is looked at and never opened: closing any descriptor of a database gives up the locks of every
+    SQLite connection that this process has to it, and the next process that closes it takes the WAL away under them
+    (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        if not Path(path).exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if not Path(path).is_file() or not os.access(path, os.R_OK | os.W_OK):
+            raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written")
+    except OSError as error:
+        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
+
+
+def _check_size(path: str) -> None:
     """SQLite takes any file shorter than its smallest page for an empty database, and would overwrite it."""
-    with Path(path).open("rb") as file:
-        head = file.read(_SMALLEST_PAGE)
-    if head and (len(head) < _SMALLEST_PAGE or not head.startswith(b"SQLite format 3\0")):
+    if 0 < Path(path).stat().st_size < _SMALLEST_PAGE:
         raise OutboxDamaged(f"{path} is not a database; it was not touched. Choose another VOYADO_OUTBOX")
 
 
