@@ -344,6 +344,7 @@ class Drainer:
             healthy = self._health.well
             again = self._clock.now() + int(PAUSE * 1000)
             try:
+                await self._send_after_their_lanes()
                 again = await road(self._clock.now(), healthy)
             except OutboxUnavailable:
                 self._told_problem("fallback", "outbox_unavailable")
@@ -360,6 +361,14 @@ class Drainer:
             end = self._clock.monotonic() + wait
             while (left := end - self._clock.monotonic()) > 0 and healthy == self._health.well:
                 await self._clock.sleep(min(STAND_BY, left))
+
+    async def _send_after_their_lanes(self) -> None:
+        """What was written behind something that has left by file has no turn to use up: in an outage it follows."""
+        if self._breaker.closed or self._health.key_refused is not None:
+            return
+        lanes = await self._outbox.lanes_behind_files()
+        if lanes:
+            await self._outbox.exhaust_lanes(lanes, self._clock.now())
 
     # claiming ---------------------------------------------------------------------------------------------------------
 

@@ -305,6 +305,12 @@ class SqliteOutbox:
             if done:
                 return total
 
+    async def lanes_on_the_road(self) -> frozenset[int]:
+        return frozenset(row[0] for row in await self._rows("lanes_on_the_road"))
+
+    async def left_in_bulk(self) -> list[int]:
+        return [row[0] for row in await self._rows("left_in_bulk")]
+
     async def files(self, *, open_only: bool) -> list[FileRecord]:
         rows = await self._rows("open_files" if open_only else "files")
         return [_struct(FileRecord, row) for row in rows]

@@ -201,6 +201,11 @@ WHERE id IN (
 ) AND state = 'pending'
 RETURNING id, lane;
 
+-- name: lanes_behind_files
+-- Lanes in which everything that waits stands behind something on the second road.
+SELECT DISTINCT entry.lane FROM entry JOIN lane ON lane.id = entry.lane
+WHERE entry.state IN ('pending', 'sending') AND entry.state = 'pending' AND lane.head IS NULL AND lane.hold > 0;
+
 -- name: bring_back
 -- Exhausted entries of an outage get a fresh schedule, oldest first, some at a time.
 UPDATE entry SET state = 'pending', slots = 0, due = :now, changed = :now, outage = 0
@@ -281,6 +286,18 @@ AND (entry.profile = 0 OR NOT EXISTS (
 ))
 ORDER BY entry.id
 LIMIT :limit;
+
+-- name: lanes_on_the_road
+-- Where a contact write that left is not settled yet.
+SELECT DISTINCT lane FROM entry
+WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state <> 'exhausted'
+AND kind IN ('contact_create', 'contact_update', 'contact_type');
+
+-- name: left_in_bulk
+-- What was in a bulk request when its process died stands in no file.
+SELECT id FROM entry
+WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state = 'uploaded' AND file IS NULL
+ORDER BY id;
 
 -- name: file_number
 -- Numbers of files only grow.

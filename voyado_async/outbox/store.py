@@ -25,7 +25,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
 
     at: int
     what: str
-    """``request``, ``look_up``, ``skipped`` (breaker open), ``takeover``, ``file``, ``confirm`` or ``operator``."""
+    """``request``, ``look_up``, ``skipped`` (breaker open), ``takeover``, ``file``, ``bulk`` (its code is the batch's
+    id), ``confirm`` or ``operator``."""
     outcome: str
     """The state or outcome it came to: ``delivered``, ``retry``, ``rejected``, ``exhausted``, ``slow_down``, ..."""
     status: int | None = None
@@ -200,6 +201,10 @@ class Outbox(Protocol):
         """Heads were exhausted while the breaker is open: their lanes' waiting entries go with them. In chunks."""
         ...
 
+    async def lanes_behind_files(self) -> list[int]:
+        """Lanes in which everything that waits stands behind something on the second road."""
+        ...
+
     async def take_over(self, now: int, rest_until: int) -> int:
         """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. Says how many."""
         ...
@@ -258,6 +263,15 @@ class Outbox(Protocol):
         with the last chunk the problem goes, if every entry moved. Where one was no longer exhausted, or after a
         crash in between, ``incomplete`` stays: the caller withdraws the file, and nobody ever uploads it.
         """
+        ...
+
+    async def lanes_on_the_road(self) -> frozenset[int]:
+        """The lanes of contacts with a write that left by file or bulk request and is not settled: a newer change must
+        not go by another request before that one is."""
+        ...
+
+    async def left_in_bulk(self) -> list[int]:
+        """Entries that are uploaded without a file: a process died during their bulk request."""
         ...
 
     async def files(self, *, open_only: bool) -> list[FileRecord]:

@@ -920,6 +920,23 @@ async def test_the_second_road_is_told_when_the_api_is_well_and_brings_back_what
     assert set(await world.states(*entries)) == {State.DELIVERED}
 
 
+@pytest.mark.parametrize("outage", [True, False])
+async def test_what_is_written_in_an_outage_behind_what_has_left_by_file_follows_it(world: World, outage: bool) -> None:
+    async def road(now: int, healthy: bool) -> int:
+        return now + 300_000
+
+    if outage:
+        await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now() + 200_000, 9))
+    creation = await world.put_one(kind=Kind.CONTACT_CREATE)
+    await world.import_by_file(creation)
+    world.carrier.probes = REFUSED
+    world.carrier.confirms = REFUSED
+    await world.start(second_road=road)
+    later = [await world.put_one(kind=Kind.CONTACT_UPDATE), await world.put_one(kind=Kind.RECEIPT)]
+    await world.clock.advance(6)
+    assert await world.states(*later) == [State.EXHAUSTED if outage else State.PENDING] * 2
+
+
 async def test_the_second_road_goes_on_when_the_clock_is_set_back(world: World) -> None:
     steps: list[float] = []
 
