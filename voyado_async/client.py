@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Self
 
 import aiohttp
 
+from voyado_async.api.bulk import EngageBulk
 from voyado_async.api.carrier import EngageCarrier
 from voyado_async.api.direct import Direct
 from voyado_async.api.http import Http, open_session
 from voyado_async.api.reads import Reads
 from voyado_async.api.routes import routes_of
 from voyado_async.clock import Clock, SystemClock
+from voyado_async.delivery import BulkCarrier
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
@@ -94,6 +96,7 @@ class VoyadoClient:
         self._reads: Reads | None = None
         self._drainer: Drainer | None = None
         self._tenant: Tenant
+        self._bulk: BulkCarrier
 
     async def __aenter__(self) -> Self:
         if self._stack is not None:
@@ -143,6 +146,7 @@ class VoyadoClient:
 
             self._tenant = await asyncio.to_thread(Tenant.of, settings)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
+            self._bulk = EngageBulk(http, routes)
             task = asyncio.create_task(self._keep_draining(outbox, carrier), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
             house = asyncio.create_task(self._keep_house(outbox), name="voyado-housekeeping")
@@ -213,7 +217,7 @@ class VoyadoClient:
             ),
             self._clock,
             fields_of=registry.fields,
-            second_road=SecondRoadWalk(outbox, settings, self._listeners, self._tenant).step,
+            second_road=SecondRoadWalk(outbox, settings, self._listeners, self._tenant, self._bulk).step,
             emit=self._listeners.emit,
         )
 
@@ -226,11 +230,13 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 class SecondRoadWalk:
     """The courier, made when it is first needed (it brings lxml), with its news told as events."""
 
-    def __init__(self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners, tenant: Tenant) -> None:
+    def __init__(
+        self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners, tenant: Tenant, bulk: BulkCarrier
+    ) -> None:
         from voyado_async.fallback.courier import Courier
 
         self._outbox = outbox
-        self._courier = Courier.of(outbox, settings, tenant)
+        self._courier = Courier.of(outbox, settings, tenant, bulk)
         self._listeners = listeners
         self._told: dict[str, tuple[str, str | None]] = {}
         self._problem: str | None = None

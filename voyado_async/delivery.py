@@ -185,6 +185,25 @@ class NoFileForm(msgspec.Struct, frozen=True):
     reason: str
 
 
+class BulkTaken(msgspec.Struct, frozen=True, tag="bulk_taken"):
+    """Engage took a bulk request into its queue. That says nothing of what becomes of it."""
+
+    batch_id: str
+    status: int
+    duration_ms: int = 0
+
+
+class BulkCarrier(Protocol):
+    """Carries many contacts to Engage in one request (ref 4.9)."""
+
+    async def send_bulk(self, kind: Kind, contact_type: str, contacts: bytes) -> BulkTaken | Outcome:
+        """Create or update them. `contacts` is a JSON array, `contact_type` empty for the tenant's own default.
+
+        Never raises for what the network or Engage does.
+        """
+        ...
+
+
 class Carrier(Protocol):
     """Carries one message to Engage over the API."""
 

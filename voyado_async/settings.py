@@ -25,7 +25,7 @@ from voyado_async.errors import ConfigurationError
 PREFIX = "VOYADO_"
 CONFIG = "VOYADO_CONFIG"
 
-NOT_YET = ("fallback_contacts", "seal_key", "group")
+NOT_YET = ("seal_key", "group")
 """What this version cannot honour: anything but the default is refused aloud, never ignored."""
 
 SECRETS = ("api_key", "sftp_password", "seal_key")
@@ -175,7 +175,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20_000
     fallback_contacts: Annotated[
         Literal["sftp", "bulk"],
-        Meta(description="How contact writes come back: by file, or the bulk API (ref 4.9)."),
+        Meta(description="How contact writes come back: by file, or the bulk API (ref 4.9), which needs contact_key."),
     ] = "sftp"
     fallback_confirm: Annotated[
         bool, Meta(description="Ask Engage for what left by file: a file can be skipped in silence (ref 6.1, 6.4).")
@@ -194,7 +194,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_xsd_redemptions: Annotated[str | None, Meta(description="The same for redemption files.")] = None
     fallback_xsd_transactions: Annotated[str | None, Meta(description="The same for receipt files.")] = None
     import_period: Annotated[
-        float, Meta(gt=0, description="Seconds between Engage's imports; a file that stays two is told (ref 6.1).")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds between Engage's imports; a file that stays two is told, a batch has one to land.",
+        ),
     ] = 3600.0
     seal_key: Annotated[str | None, Meta(description="Seals bodies at rest; none: not sealed.")] = None
     group: Annotated[str | None, Meta(description="A unix group that shares the outbox; none: the owner alone.")] = None
@@ -209,6 +213,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise _wrong("api_key_header", "this header has another meaning in every request")
         if self.timeout < 60 and not (self.base_url and _is_loopback(urlsplit(self.base_url).hostname or "")):
             raise _wrong("timeout", "at least 60 seconds, unless base_url is on loopback: Engage may still redeem")
+        if self.fallback_contacts == "bulk":
+            if self.contact_key is None:
+                raise _wrong("contact_key", "required with fallback_contacts = bulk: it names each contact (ref 4.9)")
+            if not self.fallback_confirm:
+                raise _wrong("fallback_confirm", "on with fallback_contacts = bulk: nothing else tells what arrived")
         self._check_sftp()
 
     def _check_sftp(self) -> None:

@@ -253,12 +253,18 @@ def test_a_short_timeout_without_a_base_url_is_refused() -> None:
     assert refusal(timeout=1).startswith("timeout")
 
 
-@pytest.mark.parametrize(("field", "value"), [("fallback_contacts", "bulk"), ("seal_key", "s3cr3t"), ("group", "shop")])
+@pytest.mark.parametrize(("field", "value"), [("seal_key", "s3cr3t"), ("group", "shop")])
 def test_what_this_version_cannot_honour_is_refused_aloud(field: str, value: str) -> None:
     message = refusal(**{field: value})
     assert message.startswith(f"{field} (VOYADO_{field.upper()}): not available in this version")
     assert "s3cr3t" not in message
     assert field in NOT_YET
+
+
+def test_bulk_requests_need_the_key_attribute_and_the_confirmation() -> None:
+    assert refusal(fallback_contacts="bulk").startswith("contact_key")
+    assert refusal(fallback_contacts="bulk", contact_key="email", fallback_confirm=False).startswith("fallback_confirm")
+    assert Settings(fallback_contacts="bulk", contact_key="email").fallback_contacts == "bulk"
 
 
 @pytest.mark.parametrize("field", TENANT_FILES)
@@ -555,7 +561,7 @@ def test_the_sample_loads_with_every_line_in_use(tmp_path: Path) -> None:
 def test_the_sample_names_every_setting_that_can_be_set() -> None:
     words = set(re.findall(r"\w+", uncommented()))
     missing = {name for name in Settings.__struct_fields__ if not words & {name, f"{name}_file"}}
-    assert missing == set(NOT_YET) - {"fallback_contacts"}
+    assert missing == set(NOT_YET)
 
 
 # import ---------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The second road: what could not be delivered over the API leaves as Engage XML over SFTP (DESIGN 3, "Fallback").
 
 In come exhausted entries, out go files in Engage's import folders, and what is known of them afterwards. It never calls
-Engage's API: that an imported entry arrived is confirmed by the drainer. In the order of the way:
+Engage's API itself: bulk requests go through a `BulkCarrier`, and that an imported entry arrived is confirmed by the
+drainer. In the order of the way:
 
 names.py    the one table of element names and of how sure each is
 batch.py    file forms -> files: who goes with whom (pure)
@@ -12,5 +13,6 @@ spool.py    temporary name, fsync, check, rename
 sftp.py     verified host key, upload, rename, list
 plans.py    what is due, what became of what (pure)
 transfer.py uploads what is spooled, watches what is uploaded
+bulk.py     contact writes in bulk requests, when the API is back
 courier.py  exhausted -> spooled -> uploaded -> imported, or back to the API
 """

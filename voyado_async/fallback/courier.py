@@ -6,6 +6,7 @@ After a crash at any point the next `step` finds its way from what the database 
 - before the file is known to the database: its entries are still exhausted, the file is removed;
 - known but not all of its entries moved: the file is withdrawn, its entries are exhausted again;
 - spooled, uploaded in part or wholly under the temporary name: uploaded again;
+- a bulk request had begun: its outcome is unknown, and reading back tells (`bulk.py`);
 - "upload begun" committed: under the final name it is there, or it is uploaded again under the same name. A file that
   Engage took in the moment between its rename and our commit is so imported twice; receipts are recognised (ref 5.1),
   and nothing newer of these contacts has gone out meanwhile.
@@ -18,10 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from voyado_async.delivery import FileForm, Message, NoFileForm
+from voyado_async.delivery import BulkCarrier, FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback.bulk import BulkRoad
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Refused, Spool
@@ -40,9 +42,23 @@ HOUSEKEEPING = 3600.0
 
 
 def forms(settings: Settings, tenant: Tenant) -> FileForms:
-    """How an entry stands in this tenant's files."""
+    """How an entry stands in this tenant's files; what goes in bulk requests stands in none."""
     of_kind = partial(registry.file_form, default_type=settings.contact_type, contact_key=settings.contact_key)
-    return lambda message: tenant.file_form(of_kind(message))
+    in_bulk = bulk_forms(settings)
+
+    def file_form(message: Message) -> FileForm | NoFileForm:
+        if isinstance(in_bulk(message), FileForm):
+            return NoFileForm("goes in a bulk request when the API is back (VOYADO_FALLBACK_CONTACTS)")
+        return tenant.file_form(of_kind(message))
+
+    return file_form
+
+
+def bulk_forms(settings: Settings) -> FileForms:
+    """How an entry stands in a bulk request, where the tenant wants them."""
+    if settings.fallback_contacts != "bulk" or settings.contact_key is None:
+        return lambda message: NoFileForm("bulk requests are not asked for (VOYADO_FALLBACK_CONTACTS)")
+    return partial(registry.bulk_form, default_type=settings.contact_type, contact_key=settings.contact_key)
 
 
 class Courier:
@@ -55,12 +71,14 @@ class Courier:
         file_form: FileForms,
         settings: Settings,
         connect: Callable[[], AbstractAsyncContextManager[Remote]] | None,
+        bulk: BulkCarrier | None = None,
     ) -> None:
         self._store = store
         self._spool = spool
         self._file_form = file_form
         self._settings = settings
         self._transfer = Transfer(store, spool, settings, connect)
+        self._bulk = None if bulk is None else BulkRoad(store, settings, bulk_forms(settings), bulk)
         self._ready = False
         self._gathered: int | None = None
         self._again = False
@@ -69,7 +87,9 @@ class Courier:
         self._next_cleaning = 0
 
     @classmethod
-    def of(cls, store: Outbox, settings: Settings, tenant: Tenant | None = None) -> Courier:
+    def of(
+        cls, store: Outbox, settings: Settings, tenant: Tenant | None = None, bulk: BulkCarrier | None = None
+    ) -> Courier:
         """The courier that the settings ask for; asyncssh is imported when the first session is opened.
 
         `tenant` is what `Tenant.of` makes of the settings, where it is known already. Raises ConfigurationError where a
@@ -83,7 +103,7 @@ class Courier:
 
         tenant = tenant or Tenant.of(settings)
         spool = Spool(settings.spool_path, tenant)
-        return cls(store, spool, forms(settings, tenant), settings, connect if settings.sftp_host else None)
+        return cls(store, spool, forms(settings, tenant), settings, connect if settings.sftp_host else None, bulk)
 
     async def step(self, now: int, *, api_healthy: bool) -> CourierReport:
         """Do what is due. `api_healthy`: the breaker is closed, so what waits for the API goes back to it.
@@ -94,6 +114,8 @@ class Courier:
         notes = Notes()
         if now < self._last_step:
             self._transfer.forget_times()
+            if self._bulk is not None:
+                self._bulk.forget_times()
             self._gathered = None
             self._next_cleaning = 0
         self._last_step = now
@@ -121,6 +143,8 @@ class Courier:
                 await self._withdraw(file, now, notes)
             elif file.state == FileState.SPOOLED and present.get(file.name) != file.size:
                 await self._transfer.lose(file, now, notes)
+        if self._bulk is not None:
+            await self._bulk.repair(now)
 
     async def _clean(self, now: int) -> None:
         """Remove the local files that nothing needs."""
@@ -152,6 +176,8 @@ class Courier:
             if moved:
                 await in_thread(self._spool.remove, file.name)
                 notes.withdrawn.append(file.name)
+        if self._bulk is not None:
+            await self._bulk.step(now, notes)
         notes.brought_back += await self._store.bring_back(now)
 
     # into files -------------------------------------------------------------------------------------------------------

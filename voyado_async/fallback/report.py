@@ -22,6 +22,8 @@ class CourierReport(msgspec.Struct, frozen=True):
     """Entries that cannot stand in a file; they are rejected now."""
     brought_back: int = 0
     """Entries of the outage that are pending again and were in no file."""
+    in_bulk: int = 0
+    """Entries that went in bulk requests."""
     problem: str | None = None
     """Why files could not be written or uploaded, in one word; None where nothing went wrong."""
     message: str | None = None
@@ -32,7 +34,7 @@ class CourierReport(msgspec.Struct, frozen=True):
         """Whether anything changed."""
         return bool(
             self.spooled or self.uploaded or self.imported or self.withdrawn or self.lost or self.refused
-        ) or bool(self.brought_back)
+        ) or bool(self.brought_back or self.in_bulk)
 
 
 class Notes:
@@ -46,6 +48,7 @@ class Notes:
         self.lost: list[str] = []
         self.refused: list[Refused] = []
         self.brought_back = 0
+        self.in_bulk = 0
         self.problem: UploadFailed | None = None
         self.again = False
         """Entries came back out of a file: the next files need not wait for the interval."""
@@ -60,6 +63,7 @@ class Notes:
             tuple(self.lost),
             tuple(self.refused),
             self.brought_back,
+            self.in_bulk,
             None if self.problem is None else self.problem.reason,
             None if self.problem is None else str(self.problem),
         )

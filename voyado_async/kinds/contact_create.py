@@ -136,6 +136,34 @@ def file_form(message: Message, *, contact_type: str, contact_key: str | None) -
     )
 
 
+def bulk_form(message: Message, *, contact_type: str, contact_key: str) -> FileForm | NoFileForm:
+    """One contact of a bulk request (ref 4.9).
+
+    Only what is certain: a creation is confirmed by finding the contact, its fields are not read back. Preferences are
+    permissions and have no documented place in a flat object, and there are no options of a creation.
+    """
+    content = read(message.body)
+    contact = contact_of(content)
+    named = key_of(content, contact_key)
+    if named is None:
+        return NoFileForm("the contact lacks the tenant's key attribute")
+    if content.source is not None or content.store_external_id is not None or content.create_as_unapproved:
+        return NoFileForm("creation options have no place in a bulk request (ref 4.9)")
+    if content.on_existing == "update":
+        return NoFileForm("what a bulk creation makes of a contact that exists is not documented (ref 4.9)")
+    if contact.keys() & {"preferences", "consents"}:
+        return NoFileForm("sets preferences or consents: no page shows them in a bulk creation (ref 4.9)")
+    given_type = contact.pop("contactType", None)
+    return FileForm(
+        family=FileFamily.CONTACTS,
+        contact_type=given_type if isinstance(given_type, str) else contact_type,
+        match_key_type=named.type,
+        subject=named.lane,
+        lines=1,
+        record={str(named.type): named.value} | contact,
+    )
+
+
 def _named(contact: Mapping[str, object], contact_key: str | None) -> Address | None:
     """The address of a contact's fields: by the key attribute, or by the first key that is there."""
     for attribute in KEY_ATTRIBUTES if contact_key is None else (contact_key,):

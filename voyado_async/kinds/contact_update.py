@@ -130,6 +130,30 @@ def file_form(message: Message, *, contact_type: str, contact_key: str | None) -
     )
 
 
+def bulk_form(message: Message, *, contact_key: str) -> FileForm | NoFileForm:
+    """One contact of a bulk request (ref 4.9): a flat object with the tenant's key attribute.
+
+    A cleared field is one: bulk requests overwrite with empty values as a PATCH does. Preferences stand flat, as in a
+    file; that is not documented, and repaired when the contact is read back.
+    """
+    content = read(message.body)
+    changes = changes_of(content)
+    if content.address.type != contact_key:
+        return NoFileForm("named by an attribute that is not the tenant's key (ref 4.9)")
+    if contact_key in changes:
+        return NoFileForm("changes the very attribute that names the contact")
+    if "consents" in changes:
+        return NoFileForm("sets consents: no page shows them in a bulk request (ref 4.9)")
+    return FileForm(
+        family=FileFamily.CONTACTS,
+        contact_type=content.contact_type or "",
+        match_key_type=contact_key,
+        subject=content.address.lane,
+        lines=1,
+        record={contact_key: content.address.value} | changes,
+    )
+
+
 def not_in_a_file(fields: Mapping[str, object]) -> str | None:
     """Why fields have no confirmed form in a contacts file; None where they have one."""
     if any(value is None or value == "" for value in fields.values()):

@@ -21,6 +21,17 @@ def file_form(message: Message, *, default_type: str, contact_key: str | None) -
             return contact_type.file_form()
 
 
+def bulk_form(message: Message, *, default_type: str, contact_key: str) -> FileForm | NoFileForm:
+    """How the entry stands in a bulk request (ref 4.9), with the contact's type where a file would have it."""
+    match message.kind:
+        case Kind.CONTACT_CREATE:
+            return contact_create.bulk_form(message, contact_type=default_type, contact_key=contact_key)
+        case Kind.CONTACT_UPDATE:
+            return contact_update.bulk_form(message, contact_key=contact_key)
+        case Kind.CONTACT_TYPE | Kind.REDEEM | Kind.RECEIPT:
+            return NoFileForm("only creations and updates of contacts go by bulk request")
+
+
 def fields(kind: Kind, body: bytes) -> frozenset[str]:
     """The contact fields that an entry sets, each preference by itself (``preferences.acceptsEmail``)."""
     match kind:

@@ -26,9 +26,11 @@ class State(StrEnum):
     SPOOLED = "spooled"
     """Stands in a file that is complete and fsynced in the spool folder, and can still be withdrawn."""
     UPLOADED = "uploaded"
-    """The upload of its file has begun or is done: from here on Engage may have it, and it is never withdrawn."""
+    """The upload of its file has begun or is done, or a bulk request with it: from here on Engage may have it, and it
+    is never withdrawn."""
     IMPORTED = "imported"
-    """Engage has taken the file out of the folder. Not yet proof: confirmed over the API when that is back."""
+    """Engage has taken the file out of the folder, or the bulk request has ended. Not yet proof: confirmed over
+    the API when that is back."""
     DISCARDED = "discarded"
     """Dropped with a reason, superseded, or cancelled by the shop. Final, kept for the record."""
 
@@ -65,13 +67,14 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.REJECTED, State.PENDING, "operator", "replayed"),
     Transition(State.REJECTED, State.DISCARDED, "operator", "discarded with a reason"),
     Transition(State.EXHAUSTED, State.SPOOLED, "fallback", "its file is complete"),
+    Transition(State.EXHAUSTED, State.UPLOADED, "fallback", "the API is back, and a bulk request with it begins"),
     Transition(State.EXHAUSTED, State.PENDING, "fallback", "the API is back, or it is replayed"),
     Transition(State.EXHAUSTED, State.REJECTED, "fallback", "it cannot be written to a file"),
     Transition(State.EXHAUSTED, State.DISCARDED, "operator", "discarded with a reason"),
     Transition(State.SPOOLED, State.UPLOADED, "fallback", "the upload begins, or a person carried the file"),
     Transition(State.SPOOLED, State.EXHAUSTED, "fallback", "its file is withdrawn or lost"),
     Transition(State.SPOOLED, State.PENDING, "fallback", "the API is back and its file withdrawn"),
-    Transition(State.UPLOADED, State.IMPORTED, "fallback", "Engage took the file out of the folder"),
+    Transition(State.UPLOADED, State.IMPORTED, "fallback", "Engage took the file, or the bulk request has ended"),
     Transition(State.IMPORTED, State.DELIVERED, "fallback", "confirmed over the API, or confirmation is off"),
     Transition(State.IMPORTED, State.REJECTED, "fallback", "the API refuses it for good"),
 )

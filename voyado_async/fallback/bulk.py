@@ -1,0 +1,175 @@
+"""Contact writes in bulk requests, when the API is back (`VOYADO_FALLBACK_CONTACTS=bulk`, ref 4.9, DESIGN 3).
+
+exhausted -> uploaded, committed before the request goes out, -> imported when it has ended, whatever it came to: the
+confirmation reads each contact back and sends what is missing, so nothing has to be repeated. When that is due:
+
+    taken, or unknown       One import period later. Engage works a queue off in its own time, and nothing that we may
+                            trust says when (the status call is UNDOC). Sooner it would prove nothing: an equal value
+                            may have stood there already, and a newer one, sent then, would be overwritten when the
+                            batch lands. Until that the contact's later changes wait.
+    known as not taken      At once: one bad contact must not take 4000 down, each is sent by itself.
+
+After a crash in between, what is uploaded and stands in no file is unknown. A contact stands in one request at most
+until that is confirmed. Requests go out one after another, which is far below Engage's rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from voyado_async.delivery import (
+    BulkCarrier,
+    BulkTaken,
+    FileForm,
+    Kind,
+    Message,
+    NoFileForm,
+    Outcome,
+    Rejected,
+    RetryAt,
+    SlowDown,
+)
+from voyado_async.errors import InvalidEntry
+from voyado_async.fallback import plans
+from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile, Record, contact_fields
+from voyado_async.fallback.report import Notes
+from voyado_async.models.decode import plain
+from voyado_async.models.payload import to_json
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Attempt, Outbox, Settlement
+from voyado_async.settings import Settings
+
+AT_MOST = 4000
+"""Contacts of one request (ref 4.9)."""
+
+CHUNK = 200
+"""Entries that one commit moves (DESIGN 3, "Fair writers")."""
+
+
+class BulkRoad:
+    """Sends what is exhausted and has a form in a bulk request; `form` says which, and how."""
+
+    def __init__(
+        self,
+        store: Outbox,
+        settings: Settings,
+        form: Callable[[Message], FileForm | NoFileForm],
+        carrier: BulkCarrier,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._form = form
+        self._carrier = carrier
+        self._failures = 0
+        self._next_try = 0
+
+    def forget_times(self) -> None:
+        """The clock was set back."""
+        self._next_try = 0
+
+    async def step(self, now: int, notes: Notes) -> None:
+        """The API is back: send. What does not go now is left exhausted."""
+        if self._settings.fallback_contacts != "bulk" or now < self._next_try:
+            return
+        on_the_road = set(await self._store.lanes_on_the_road())
+        order = ChangeOrder()
+        lanes: dict[int, int] = {}
+        batches = {kind: Batch(AT_MOST) for kind in (Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE)}
+        async for message in self._store.exhausted():
+            form = self._form_of(message)
+            if not order.may_leave(message, form) or not isinstance(form, FileForm) or message.lane in on_the_road:
+                continue
+            if order.before(message, form) is not None:
+                on_the_road.add(message.lane)  # an older change stands in the request for another contact type
+                continue
+            lanes[message.id] = message.lane
+            full = batches[message.kind].add(message.id, form)
+            if full is None:
+                continue
+            on_the_road.update(lanes.pop(entry) for entry in full.entry_ids)
+            if not await self._send(message.kind, full, now, notes):
+                return
+        for kind, batch in batches.items():
+            for planned in batch.rest():
+                if not await self._send(kind, planned, now, notes):
+                    return
+
+    def _form_of(self, message: Message) -> FileForm | NoFileForm:
+        try:
+            return self._form(message)
+        except InvalidEntry as error:
+            return NoFileForm(error.reason)
+
+    async def _send(self, kind: Kind, planned: PlannedFile, now: int, notes: Notes) -> bool:
+        """One request. False where the next one would meet the same."""
+        begun = await self._move(
+            planned.entry_ids, State.EXHAUSTED, State.UPLOADED, Attempt(now, "bulk", "uploaded"), due=now
+        )
+        contacts = [fields for record in planned.records if (fields := _without_others(record, begun)) is not None]
+        if not contacts:
+            return True
+        outcome = await self._carrier.send_bulk(kind, planned.head.contact_type, to_json(contacts))
+        due = due_after(outcome, now, plans.milliseconds(self._settings.import_period))
+        await self._move(begun, State.UPLOADED, State.IMPORTED, _line(outcome, now), due=due)
+        notes.in_bulk += len(begun)
+        if isinstance(outcome, BulkTaken | Rejected):
+            self._failures = 0
+            return True
+        self._failures += 1
+        self._next_try = plans.next_try(self._failures, self._settings.retry_delays, now)
+        return False
+
+    async def _move(
+        self, ids: Iterable[int], source: State, target: State, line: Attempt, *, due: int
+    ) -> frozenset[int]:
+        """Move them, some at a time; returns those that moved."""
+        left = list(ids)
+        moved: set[int] = set()
+        for start in range(0, len(left), CHUNK):
+            chunk = left[start : start + CHUNK]
+            settlements = [Settlement(entry, source, target, attempt=line, due=due, unknown=True) for entry in chunk]
+            did = await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
+            moved.update(entry for entry, moves in zip(chunk, did, strict=True) if moves)
+        return frozenset(moved)
+
+    async def repair(self, now: int) -> None:
+        """A process died during a request: its outcome is unknown."""
+        left = await self._store.left_in_bulk()
+        period = plans.milliseconds(self._settings.import_period)
+        line = Attempt(now, "bulk", "imported", code="Interrupted", known=False)
+        await self._move(left, State.UPLOADED, State.IMPORTED, line, due=now + period)
+
+
+def due_after(outcome: BulkTaken | Outcome, now: int, import_period: int) -> int:
+    """When the contacts of a request are read back (ms). Pure."""
+    match outcome:
+        case BulkTaken() | RetryAt(unknown=True):
+            return now + import_period
+        case SlowDown(retry_after=seconds):
+            return now + plans.milliseconds(seconds or 0.0)
+        case _:
+            return now
+
+
+def _line(outcome: BulkTaken | Outcome, now: int) -> Attempt:
+    known, code = True, type(outcome).__name__
+    match outcome:
+        case BulkTaken():
+            code = outcome.batch_id
+        case RetryAt():
+            known, code = not outcome.unknown, outcome.code
+        case Rejected():
+            code = outcome.code
+    return Attempt(now, "bulk", State.IMPORTED, outcome.status, code, outcome.duration_ms, known)
+
+
+def _without_others(record: Record, ids: frozenset[int]) -> dict[str, object] | None:
+    """The fields of a contact without the entries that are no longer ours to send; None where nothing is left."""
+    parts = [part for part in record.parts if part.entry_id in ids]
+    if not parts:
+        return None
+    fields: dict[str, object] = {}
+    for part in parts:
+        fields |= contact_fields(plain(part.form.record))
+    return fields
