@@ -14,5 +14,6 @@ sftp.py     verified host key, upload, rename, list
 plans.py    what is due, what became of what (pure)
 transfer.py uploads what is spooled, watches what is uploaded
 bulk.py     contact writes in bulk requests, when the API is back
+export.py   the files of chosen entries, for a person; moves nothing
 courier.py  exhausted -> spooled -> uploaded -> imported, or back to the API
 """

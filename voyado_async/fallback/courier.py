@@ -42,16 +42,21 @@ HOUSEKEEPING = 3600.0
 
 
 def forms(settings: Settings, tenant: Tenant) -> FileForms:
-    """How an entry stands in this tenant's files; what goes in bulk requests stands in none."""
+    """How an entry stands in this tenant's files."""
     of_kind = partial(registry.file_form, default_type=settings.contact_type, contact_key=settings.contact_key)
-    in_bulk = bulk_forms(settings)
+    return lambda message: tenant.file_form(of_kind(message))
 
-    def file_form(message: Message) -> FileForm | NoFileForm:
+
+def forms_to_upload(settings: Settings, tenant: Tenant) -> FileForms:
+    """The same, but for what goes in bulk requests: that stands in no file."""
+    in_file, in_bulk = forms(settings, tenant), bulk_forms(settings)
+
+    def form(message: Message) -> FileForm | NoFileForm:
         if isinstance(in_bulk(message), FileForm):
             return NoFileForm("goes in a bulk request when the API is back (VOYADO_FALLBACK_CONTACTS)")
-        return tenant.file_form(of_kind(message))
+        return in_file(message)
 
-    return file_form
+    return form
 
 
 def bulk_forms(settings: Settings) -> FileForms:
@@ -103,7 +108,9 @@ class Courier:
 
         tenant = tenant or Tenant.of(settings)
         spool = Spool(settings.spool_path, tenant)
-        return cls(store, spool, forms(settings, tenant), settings, connect if settings.sftp_host else None, bulk)
+        return cls(
+            store, spool, forms_to_upload(settings, tenant), settings, connect if settings.sftp_host else None, bulk
+        )
 
     async def step(self, now: int, *, api_healthy: bool) -> CourierReport:
         """Do what is due. `api_healthy`: the breaker is closed, so what waits for the API goes back to it.

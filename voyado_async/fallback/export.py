@@ -1,0 +1,115 @@
+"""The files of chosen entries, for a person to look at or to carry. No entry is moved.
+
+The files are made like those that leave by themselves: same check, same tenant's overrides, a name of the outbox's own
+that was never given before and never will be. What a person does with them, nobody here knows: an entry that is
+carried so and is delivered by the API as well arrives twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import msgspec
+
+from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
+from voyado_async.errors import InvalidEntry
+from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback.spool import Spool
+from voyado_async.fallback.thread import in_thread
+from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.store import EntryRecord, Outbox
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """One file that was written."""
+
+    name: str
+    family: FileFamily
+    contact_type: str
+    match_key_type: str
+    entries: int
+    lines: int
+    size: int
+
+
+class NotExported(msgspec.Struct, frozen=True):
+    """An entry that stands in no file, and why. No value of it is told."""
+
+    id: int
+    kind: Kind
+    reason: str
+
+
+async def export(
+    store: Outbox,
+    spool: Spool,
+    form: Callable[[Message], FileForm | NoFileForm],
+    entries: Iterable[EntryRecord],
+    *,
+    max_lines: int,
+    now: int,
+) -> AsyncIterator[Exported | NotExported]:
+    """Write the entries, oldest first, into the folder of `spool`; tells each file and each entry that is in none."""
+    await in_thread(spool.prepare)
+    kinds: dict[int, Kind] = {}
+    lanes: dict[str, int] = {}
+    batch, order = Batch(max_lines), ChangeOrder()
+    for record in sorted(entries, key=lambda record: record.id):
+        message = await _message(store, record, lanes.setdefault(record.lane, len(lanes)))
+        kinds[record.id] = record.kind
+        try:
+            found = form(message)
+        except InvalidEntry as error:
+            yield NotExported(record.id, record.kind, str(error))
+            continue
+        may_leave = order.may_leave(message, found)
+        if isinstance(found, NoFileForm):
+            yield NotExported(record.id, record.kind, found.reason)
+            continue
+        if not may_leave:
+            yield NotExported(record.id, record.kind, "an older change of its contact stands in no file")
+            continue
+        older = order.before(message, found)
+        due = [batch.close(older)] if older is not None and batch.is_open(older) else []
+        if (full := batch.add(record.id, found)) is not None:
+            due.append(full)
+        for planned in due:
+            async for told in _write(store, spool, planned, kinds, now):
+                yield told
+    for planned in batch.rest():
+        async for told in _write(store, spool, planned, kinds, now):
+            yield told
+
+
+async def _message(store: Outbox, record: EntryRecord, lane: int) -> Message:
+    known = record.lane.removeprefix(CONTACT) if record.lane.startswith(CONTACT) else None
+    return Message(
+        id=record.id,
+        kind=record.kind,
+        body=await store.body(record.id),
+        lane=lane,
+        lane_key=record.lane,
+        created=record.created,
+        contact_id=known or await store.contact_id(record.lane),
+    )
+
+
+async def _write(
+    store: Outbox, spool: Spool, planned: PlannedFile, kinds: dict[int, Kind], now: int
+) -> AsyncIterator[Exported | NotExported]:
+    head = planned.head
+    name = await store.next_file_name(now, head.family)
+    written = await in_thread(spool.write, name, planned)
+    for refused in written.refused:
+        reason = f"{refused.path}: {refused.reason}" if refused.path else refused.reason
+        yield NotExported(refused.entry_id, kinds[refused.entry_id], reason)
+    if written.entry_ids:
+        yield Exported(
+            name,
+            head.family,
+            head.contact_type,
+            head.match_key_type,
+            len(written.entry_ids),
+            written.lines,
+            written.size,
+        )
