@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -147,7 +148,9 @@ class VoyadoClient:
             self._tenant = await asyncio.to_thread(Tenant.of, settings)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
             self._bulk = EngageBulk(http, routes)
-            task = asyncio.create_task(self._keep_draining(outbox, carrier), name="voyado-drainer")
+            make = partial(self._make_drainer, outbox, carrier)
+            self._drainer = make()  # what is wrong with the settings of the second road is told now
+            task = asyncio.create_task(self._keep_draining(make), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
             house = asyncio.create_task(self._keep_house(outbox), name="voyado-housekeeping")
             stack.push_async_callback(_cancel, house)
@@ -166,15 +169,15 @@ class VoyadoClient:
 
     # draining --------------------------------------------------------------------------------------------------------
 
-    async def _keep_draining(self, outbox: SqliteOutbox, carrier: EngageCarrier) -> None:
+    async def _keep_draining(self, make: Callable[[], Drainer]) -> None:
         """A drainer for as long as the client is open. One that fails gives the right to drain up and begins again."""
         while True:
-            drainer = self._make_drainer(outbox, carrier)
-            self._drainer = drainer
             try:
-                await drainer.run()
+                self._drainer = self._drainer or make()
+                await self._drainer.run()
             except Exception as error:
                 # Nobody awaits this task while the shop runs: what ended it is told, and draining goes on.
+                self._drainer = None
                 self._listeners.emit(Problem(where="drainer", code=type(error).__name__))
                 self._listeners.emit(DrainerStopped(pid=os.getpid(), problem=type(error).__name__))
                 await self._clock.sleep(RESTART)
@@ -196,7 +199,9 @@ class VoyadoClient:
                 self._listeners.emit(Problem(where="purge", code=type(error).__name__))
 
     async def _stop_draining(self, task: asyncio.Task[None]) -> None:
-        if self._drainer is not None:
+        if self._drainer is None:  # it failed, and waits to begin again
+            task.cancel()
+        else:
             self._drainer.stop()
         _, late = await asyncio.wait([task], timeout=STOP)
         if late:

@@ -1,0 +1,91 @@
+"""The drainer of an embedded client: started and stopped with it, begun again when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from voyado_async import ClientClosed, ConfigurationError, Event, Settings, VoyadoClient
+from voyado_async import client as client_module
+from voyado_async.drain.drainer import Drainer
+from voyado_async.events import DrainerStarted, DrainerStopped, Problem
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(base_url="http://127.0.0.1:9", api_key="secret", outbox=str(folder / "outbox.db"))
+
+
+def test_a_client_that_drains_needs_a_key_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="VOYADO_API_KEY"):
+        VoyadoClient(Settings(base_url="http://127.0.0.1:9", outbox=str(tmp_path / "outbox.db")))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_client_that_only_writes_needs_no_key_but_says_so_when_asked_to_read(tmp_path: Path) -> None:
+    writer = Settings(base_url="http://127.0.0.1:9", outbox=str(tmp_path / "outbox.db"))
+    async with VoyadoClient(writer, drain=False) as voyado:
+        entry = await voyado.contacts.update("0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", {"city": "Lund"})
+        assert entry.id == 1
+        with pytest.raises(ConfigurationError, match="VOYADO_API_KEY"):
+            await voyado.contacts.find(email="anna@example.com")
+
+
+async def test_a_drainer_that_fails_is_told_and_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    real, failures = Drainer.run, [RuntimeError("nobody foresaw this")]
+
+    async def run(self: Drainer) -> None:
+        if failures:
+            raise failures.pop()
+        await real(self)
+
+    monkeypatch.setattr(Drainer, "run", run)
+    monkeypatch.setattr(client_module, "RESTART", 0.01)
+    async with VoyadoClient(settings(tmp_path), listeners=[told.put_nowait]):
+        assert await told.get() == Problem(where="drainer", code="RuntimeError")
+        assert isinstance(await told.get(), DrainerStopped)
+        assert isinstance(await told.get(), DrainerStarted)
+
+
+async def test_a_client_whose_drainer_keeps_failing_still_closes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def run(self: Drainer) -> None:
+        failed.set()
+        raise RuntimeError("again and again")
+
+    monkeypatch.setattr(Drainer, "run", run)
+    async with asyncio.timeout(4):
+        async with VoyadoClient(settings(tmp_path), listeners=[]):
+            await failed.wait()
+
+
+async def test_a_client_is_opened_once(tmp_path: Path) -> None:
+    client = VoyadoClient(settings(tmp_path), listeners=[])
+    async with client:
+        pass
+    with pytest.raises(ClientClosed):
+        async with client:
+            pass
+
+
+async def test_whoever_drains_purges_what_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    purged = asyncio.Event()
+    asked: list[tuple[int, int]] = []
+
+    async def purge(_: object, entries_before: int, keys_before: int) -> int:
+        asked.append((entries_before, keys_before))
+        purged.set()
+        return 0
+
+    monkeypatch.setattr(client_module, "HOUSEKEEPING", 0.05)
+    monkeypatch.setattr("voyado_async.outbox.sqlite.SqliteOutbox.purge", purge)
+    async with asyncio.timeout(10):
+        async with VoyadoClient(settings(tmp_path), listeners=[]):
+            await purged.wait()
+    entries_before, keys_before = asked[0]
+    assert entries_before - keys_before == (400 - 30) * 86_400_000
