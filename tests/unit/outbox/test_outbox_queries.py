@@ -1,0 +1,121 @@
+"""Every named query fits the schema, is used, and none that runs often reads the backlog."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from children import ROOT
+
+from voyado_async.outbox.migrate import migrate
+from voyado_async.outbox.queries import Queries, load
+
+SQL = load("sqlite")
+
+HOT = [
+    "known_keys", "last_id", "add_keys", "add_lanes", "add_entries", "add_bodies", "head_new", "held_lanes",
+    "count_enqueued", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
+    "join_entries", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle", "record", "take_over",
+    "exhaust_lanes", "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
+    "to_confirm", "newer_changes", "get", "attempts", "body", "states_of", "pending_redeems", "contact_id",
+    "remember_lane", "remember_contact", "fact",
+]  # fmt: skip
+"""Run for every write, claim or move, or again and again: flat, however large the backlog is."""
+
+
+@pytest.fixture(scope="module")
+def database() -> sqlite3.Connection:
+    """Without statistics, as an outbox is on its first day and ever after."""
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(made, ":memory:")
+    return made
+
+
+def plan(database: sqlite3.Connection, sql: str) -> list[str]:
+    named = {name: None for name in re.findall(r":(\w+)", sql)}  # noqa: C420 - a plain dict is what sqlite3 takes
+    values: object = named or [None] * sql.count("?")
+    return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", values)]  # type: ignore[arg-type] # both forms are taken
+
+
+@pytest.mark.parametrize("name", SQL.names())
+def test_every_query_fits_the_schema(database: sqlite3.Connection, name: str) -> None:
+    plan(database, SQL[name])
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Connection, name: str) -> None:
+    steps = plan(database, SQL[name])
+    scans = [step for step in steps if re.match(r"SCAN (?!json_each|wanted|going|move\b|line\b|written|touched)", step)]
+    allowed = {
+        # Over derived rows of one batch, or a single constant row.
+        "SCAN new", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS",
+        # A partial index that holds only what is under way in this very step.
+        "SCAN entry USING INDEX entry_sending",
+        # A partial index that holds only what is taken, up to the limit of a chunk.
+        "SCAN entry USING INDEX entry_outage",
+    }  # fmt: skip
+    assert [step for step in scans if step not in allowed] == []
+    sorts = [step for step in steps if "TEMP B-TREE" in step]
+    # Over the entries of one batch: which lanes are touched.
+    small = {"head_new": "GROUP BY", "held_lanes": "DISTINCT", "refresh_lanes": "DISTINCT"}
+    assert [step for step in sorts if small.get(name, "never") not in step] == []
+
+
+def test_a_claim_reads_lanes_in_the_order_of_its_index(database: sqlite3.Connection) -> None:
+    steps = plan(database, SQL["claim"])
+    assert steps[0] == "SEARCH lane USING INDEX lane_due (rank=? AND due>? AND due<?)"
+
+
+def test_every_query_is_used_and_every_name_that_is_used_exists() -> None:
+    code = "\n".join(file.read_text() for file in sorted((ROOT / "voyado_async").rglob("*.py")))
+    for name in SQL.names():
+        assert re.search(rf'"{name}"', code), name
+
+
+def test_every_query_says_what_it_guarantees() -> None:
+    text = (ROOT / "voyado_async/outbox/sqlite.sql").read_text()
+    for name in SQL.names():
+        assert re.search(rf"^-- name: {name}\n-- \S", text, re.MULTILINE), name
+
+
+def test_no_sql_stands_in_strings_outside_the_sql_file() -> None:
+    """But PRAGMA, BEGIN and the like, the migrations' own bookkeeping, and what verifies or fills the file itself."""
+    words = re.compile(r"\"(SELECT|INSERT|UPDATE|DELETE) ")
+    for file in (ROOT / "voyado_async").rglob("*.py"):
+        if file.name not in ("migrate.py", "verify.py", "writer.py") and "sandbox" not in file.parts:
+            assert not words.search(file.read_text()), file
+
+
+def test_an_unknown_name_is_an_error_at_once() -> None:
+    with pytest.raises(KeyError):
+        SQL["no_such_query"]
+
+
+def test_two_queries_of_one_name_are_an_error() -> None:
+    with pytest.raises(ValueError, match="one"):
+        Queries("-- name: one\nSELECT 1;\n-- name: one\nSELECT 2;\n")
+
+
+def test_an_insert_takes_several_rows_with_its_conflict_clause_once() -> None:
+    queries = Queries(
+        "-- name: add\n-- Says why.\nINSERT INTO t (a, b) VALUES (?, max(?, 1)) ON CONFLICT (a) DO NOTHING;"
+    )
+    assert queries.with_rows("add", 2) == (
+        "INSERT INTO t (a, b) VALUES (?, max(?, 1)), (?, max(?, 1)) ON CONFLICT (a) DO NOTHING;"
+    )
+    with pytest.raises(ValueError, match="VALUES"):
+        Queries("-- name: look\nSELECT 1;").with_rows("look", 2)
+
+
+@pytest.mark.parametrize("name", ["add_keys", "add_lanes", "add_entries", "add_bodies"])
+@pytest.mark.parametrize("rows", [1, 4, 64])
+def test_inserts_of_many_rows_fit_the_schema(database: sqlite3.Connection, name: str, rows: int) -> None:
+    sql = SQL.with_rows(name, rows)
+    assert sql.count("?") == rows * SQL[name].count("?")
+    plan(database, sql)
+
+
+def test_the_file_of_migration_one_lies_where_the_wheel_takes_it_from() -> None:
+    assert Path(ROOT / "migrations/sqlite/0001_outbox.sql").is_file()

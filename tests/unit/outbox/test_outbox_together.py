@@ -1,0 +1,71 @@
+"""Single calls of one moment become one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from voyado_async.outbox.together import Together
+
+
+async def test_what_is_submitted_at_one_time_is_one_call_and_everybody_gets_their_own_result() -> None:
+    calls: list[list[int]] = []
+
+    async def double(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        return [2 * item for item in items]
+
+    together = Together(double)
+    assert await asyncio.gather(*(together.submit(n) for n in range(5))) == [0, 2, 4, 6, 8]
+    assert calls == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_comes_while_a_call_is_under_way_goes_with_the_next() -> None:
+    calls: list[list[int]] = []
+    running, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        running.set()
+        await goes_on.wait()
+        return list(items)
+
+    together = Together(slow)
+    first = asyncio.create_task(together.submit(1))
+    await running.wait()
+    later = [asyncio.create_task(together.submit(n)) for n in (2, 3)]
+    await asyncio.sleep(0)
+    goes_on.set()
+    assert await asyncio.gather(first, *later) == [1, 2, 3]
+    assert calls == [[1], [2, 3]]
+
+
+async def test_an_error_reaches_all_who_shared_the_call_and_nobody_else() -> None:
+    async def picky(items: Sequence[int]) -> list[int]:
+        if 0 in items:
+            raise OSError("disk full")
+        return list(items)
+
+    together = Together(picky)
+    results = await asyncio.gather(together.submit(0), together.submit(1), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError, OSError]
+    assert await together.submit(2) == 2
+
+
+async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
+    seen: list[int] = []
+
+    async def note(items: Sequence[int]) -> list[int]:
+        seen.extend(items)
+        return list(items)
+
+    together = Together(note)
+    tasks = [asyncio.create_task(together.submit(n)) for n in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[1]
+    assert [await tasks[0], await tasks[2]] == [0, 2]
+    assert seen == [0, 1, 2]

@@ -1,0 +1,140 @@
+"""Group commit: shared, in order, and one caller's trouble is nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from children import BASE_URL, draft
+
+from voyado_async.clock import SystemClock
+from voyado_async.delivery import Draft, Kind
+from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
+from voyado_async.outbox import sqlite as store
+from voyado_async.outbox import writer
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Settlement
+
+
+async def test_concurrent_writes_share_few_commits(outbox: SqliteOutbox) -> None:
+    before = outbox.commits
+    await asyncio.gather(*(outbox.enqueue([draft(lane=f"contact:{n}")]) for n in range(100)))
+    assert outbox.commits - before <= 3
+
+
+async def test_one_write_is_one_commit(outbox: SqliteOutbox) -> None:
+    before = outbox.commits
+    await outbox.enqueue([draft() for _ in range(50)])
+    assert outbox.commits - before == 1
+
+
+async def test_concurrent_marks_and_settlements_share_few_commits(outbox: SqliteOutbox) -> None:
+    stored = await outbox.enqueue([draft(lane=f"contact:{n}") for n in range(50)])
+    before = outbox.commits
+    assert all(await asyncio.gather(*(outbox.mark_sending(one.id) for one in stored)))
+    moves = [Settlement(one.id, State.SENDING, State.DELIVERED) for one in stored]
+    assert all(await asyncio.gather(*(outbox.settle(move) for move in moves)))
+    assert outbox.commits - before <= 6
+
+
+async def test_no_commit_holds_more_rows_or_bytes_than_its_share(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_ROWS", 10)
+    before = outbox.commits
+    await asyncio.gather(*(outbox.enqueue([draft()]) for _ in range(100)))
+    assert outbox.commits - before >= 10
+    monkeypatch.setattr(writer, "MAX_BYTES", 1000)
+    before = outbox.commits
+    await asyncio.gather(*(outbox.enqueue([draft(b"x" * 900)]) for _ in range(5)))
+    assert outbox.commits - before == 5
+    await outbox.enqueue([draft(b"x" * 900) for _ in range(20)])
+    assert (await outbox.counts()).enqueued == 125
+
+
+async def test_a_write_with_values_that_cannot_be_stored_fails_alone(outbox: SqliteOutbox) -> None:
+    bad = Draft(Kind.RECEIPT, b"{}", "contact:\udcff")
+    results = await asyncio.gather(
+        *(outbox.enqueue([bad if n == 3 else draft()]) for n in range(8)), return_exceptions=True
+    )
+    assert [n for n, result in enumerate(results) if isinstance(result, BaseException)] == [3]
+    assert (await outbox.counts()).balanced
+    assert (await outbox.counts()).enqueued == 7
+
+
+async def test_a_function_that_fails_fails_alone_and_leaves_nothing(outbox: SqliteOutbox) -> None:
+    def half(database: sqlite3.Connection) -> None:
+        database.execute("INSERT INTO meta (name, value) VALUES ('half', '1')")
+        raise LookupError
+
+    results = await asyncio.gather(
+        outbox.enqueue([draft()]), outbox._writer.call(half), outbox.enqueue([draft()]), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [list, LookupError, list]
+    assert await outbox._rows("fact", name="half") == []
+
+
+async def test_a_value_that_is_too_long_for_sqlite_fails_alone(outbox: SqliteOutbox) -> None:
+    await outbox._writer.call(lambda c: c.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
+    results = await asyncio.gather(
+        outbox.enqueue([draft()]), outbox.enqueue([draft(b"x" * 20_000)]), return_exceptions=True
+    )
+    assert [isinstance(result, list) for result in results] == [True, False]
+
+
+async def test_a_damaged_page_is_not_called_a_full_disk(outbox: SqliteOutbox) -> None:
+    def damage(database: sqlite3.Connection) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with pytest.raises(OutboxDamaged):
+        await outbox._writer.call(damage)
+
+
+async def test_nothing_of_ours_is_left_running_after_closing(path: Path) -> None:
+    before = set(threading.enumerate())
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    other = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    await asyncio.gather(*((outbox, other)[n % 2].enqueue([draft()]) for n in range(200)))
+    await outbox.close()
+    await other.close()
+    assert [t for t in set(threading.enumerate()) - before if not t.name.startswith("asyncio_")] == []
+    assert [task.get_name() for task in asyncio.all_tasks() if "outbox" in task.get_name()] == []
+
+
+async def test_closing_that_is_cancelled_goes_on(path: Path) -> None:
+    """A connection that stays open would keep the process alive for ever."""
+    before = set(threading.enumerate())
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    writing = asyncio.create_task(outbox.enqueue([draft()]))
+    closing = asyncio.create_task(outbox.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert len(await writing) == 1
+    await outbox.close()
+    assert [t for t in set(threading.enumerate()) - before if not t.name.startswith("asyncio_")] == []
+
+
+async def test_a_writer_whose_task_was_cancelled_is_closed_all_the_same(path: Path) -> None:
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name().startswith("voyado-outbox-writer")]
+    task.cancel()
+    await outbox.close()
+    with pytest.raises(ClientClosed):
+        await outbox.enqueue([draft()])
+
+
+async def test_an_opening_that_fails_halfway_leaves_nothing_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise OutboxUnavailable("no")
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(store, "prepare", refuse)
+    with pytest.raises(OutboxUnavailable):
+        await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    assert [t for t in set(threading.enumerate()) - before if not t.name.startswith("asyncio_")] == []
