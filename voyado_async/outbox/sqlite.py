@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -166,19 +167,23 @@ class SqliteOutbox:
         return await self._writer.enqueue([Prepared.of(draft, now) for draft in drafts])
 
     async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
-        found: list[Message] = []
-        for rank in (0, 1):
-            for since, until in ((0, now), (now + LONGEST_DELAY, _FAR)):
-                wanted = limit - len(found)
-                if wanted <= 0:
-                    return found
-                rows = await self._rows("claim", rank=rank, since=since, until=until, limit=wanted + len(skip_lanes))
-                found += [message for message in moves.messages(rows) if message.lane not in skip_lanes][:wanted]
-        return found
+        def look(database: sqlite3.Connection) -> list[Message]:
+            found: list[Message] = []
+            for rank in (0, 1):
+                for since, until in ((0, now), (now + LONGEST_DELAY, _FAR)):
+                    wanted = limit - len(found)
+                    if wanted <= 0:
+                        return found
+                    which = {"rank": rank, "since": since, "until": until, "limit": wanted + len(skip_lanes)}
+                    rows = database.execute(SQL["claim"], which)
+                    new = (message for message in moves.messages(rows) if message.lane not in skip_lanes)
+                    found += islice(new, wanted)
+            return found
+
+        return await self._read(look)
 
     async def next_due(self, now: int) -> int | None:
-        due = [(await self._rows("next_due", rank=rank, now=now))[0][0] for rank in (0, 1)]
-        return min((moment for moment in due if moment is not None), default=None)
+        return await self._read(lambda c: _earliest(c, "next_due", now=now))
 
     async def mark_sending(self, entry_id: int) -> bool:
         return await self._marks.submit(entry_id)
@@ -386,8 +391,7 @@ class SqliteOutbox:
         return {by_hash[row[0]] for row in rows}
 
     async def due_since(self) -> int | None:
-        due = [(await self._rows("due_since", rank=rank))[0][0] for rank in (0, 1)]
-        return min((moment for moment in due if moment is not None), default=None)
+        return await self._read(lambda c: _earliest(c, "due_since"))
 
     async def base_url(self) -> str | None:
         rows = await self._rows("fact", name="base_url")
@@ -429,6 +433,12 @@ class SqliteOutbox:
 
     async def data_version(self) -> int:
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
+
+
+def _earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:
+    """The earlier of the two ranks' moments."""
+    due = [database.execute(SQL[query], {"rank": rank, **values}).fetchone()[0] for rank in (0, 1)]
+    return min((moment for moment in due if moment is not None), default=None)
 
 
 def _struct(kind: type[T], row: Sequence[Any]) -> T:

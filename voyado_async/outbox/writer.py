@@ -123,7 +123,7 @@ class Writer:
     def _grow_log(self, database: sqlite3.Connection) -> None:
         """A commit into space that the log has already is a third faster than one that makes it longer."""
         log = Path(f"{self._path}-wal")
-        if log.exists() and log.stat().st_size >= LOG_SIZE:
+        if log.exists() and log.stat().st_size >= LOG_SIZE * 0.9:
             return
         # Where there is no room or no turn for it the log grows with the commits, as ever.
         with suppress(sqlite3.OperationalError, OutboxUnavailable), self._turn:
