@@ -57,9 +57,8 @@ def run(path: str, templates: Sequence[Draft], seconds: float) -> Figures:
     return Figures(commits.per_second * ROWS, commits.p50_ms, commits.p99_ms)
 
 
-def _commit(
-    database: sqlite3.Connection, last: int, lanes: Any, keys: Any, entries: Any, bodies: Any, heads: Any
-) -> None:
+def _commit(database: sqlite3.Connection, batch: tuple[Any, ...]) -> None:
+    last, lanes, keys, entries, bodies, heads = batch
     database.execute("BEGIN IMMEDIATE")
     database.executemany(_ADD_LANES, lanes)
     database.executemany(_ADD_KEYS, keys)
