@@ -109,6 +109,22 @@ async def test_a_change_waits_for_an_older_one_that_goes_by_the_api(outbox: Outb
     assert await leaving(outbox) == [older, receipt, newer]
 
 
+async def test_a_change_does_not_leave_where_an_older_one_was_exhausted_only_meanwhile(outbox: Outbox) -> None:
+    """It would be left behind: by the API it could go later, and overwrite the newer one."""
+    before = await exhausted(outbox, 150)
+    older, *between = await put(outbox, draft(Kind.CONTACT_UPDATE), *(draft(lane=f"contact:{n}") for n in range(150)))
+    (newer,) = await put(outbox, draft(Kind.CONTACT_UPDATE))
+    for entry in (*between, newer):
+        await bring_to(outbox, entry, State.EXHAUSTED)
+    seen = []
+    async for message in outbox.exhausted():
+        if not seen:
+            await bring_to(outbox, older, State.EXHAUSTED)
+        seen.append(message.id)
+    assert seen == [*before, *between]
+    assert await leaving(outbox) == [*before, older, *between, newer]
+
+
 async def test_a_leaving_message_tells_when_it_was_written_into_files_before(outbox: Outbox) -> None:
     (entry,) = await exhausted(outbox, 1)
     for at in (START + 1, START + 2):

@@ -10,6 +10,7 @@ import asyncio
 import os
 import secrets
 import sqlite3
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
@@ -259,14 +260,14 @@ class SqliteOutbox:
         return count, oldest
 
     async def exhausted(self) -> AsyncIterator[Message]:
-        after = 0
-        while True:
-            rows = await self._rows("exhausted", after=after, limit=CHUNK)
-            if not rows:
-                return
-            for message in moves.messages(rows):
+        # Which ones, at one moment: were an older change of a contact exhausted while the newer ones are read already,
+        # it would be left behind and overwrite them later.
+        ids = array("q", [row[0] for row in await self._rows("exhausted_now")])
+        for start in range(0, len(ids), CHUNK):
+            for message in moves.messages(
+                await self._rows("exhausted", ids=as_json(ids[start : start + CHUNK].tolist()))
+            ):
                 yield message
-            after = rows[-1][0]
 
     async def next_file_name(self, now: int, family: FileFamily) -> str:
         return await self._writer.call(lambda c: file_moves.next_name(c, now, family))
@@ -321,7 +322,8 @@ class SqliteOutbox:
         return [_struct(FileRecord, row) for row in rows]
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
-        return list(moves.messages(await self._rows("to_confirm", limit=limit, now=now)))
+        far = now + LONGEST_DELAY
+        return list(moves.messages(await self._rows("to_confirm", limit=limit, now=now, far=far)))
 
     async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
         rows = await self._rows("newer_changes", lane=message.lane, id=message.id)

@@ -260,9 +260,21 @@ AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.id = key.entry);
 -- What waits for a file, and since when the oldest of it does.
 SELECT count(*), min(changed) FROM entry WHERE state = 'exhausted';
 
+-- name: exhausted_now
+-- What may be on its way into a file, oldest first, at one moment. An update or type change that is exhausted while an
+-- older one of its contact still waits for the API is not among it.
+SELECT entry.id FROM entry
+WHERE entry.state = 'exhausted' AND (entry.profile = 0 OR NOT EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    AND older.state IN ('pending', 'sending')
+))
+ORDER BY entry.id;
+
 -- name: exhausted
--- What may go into a file, oldest first. A creation on the second road holds everything later of its contact until it
--- is imported (DESIGN 3, "Order across files"). An update or type change waits for an older one that goes by the API.
+-- Of these, what may go into a file, oldest first. A creation on the second road holds everything later of its contact
+-- until it is imported (DESIGN 3, "Order across files"). An update or type change waits for an older one that goes by
+-- the API.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
     contact.id, (
@@ -273,7 +285,7 @@ FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane ON lane.id = entry.lane
 LEFT JOIN contact ON contact.address = lane.key
-WHERE entry.state = 'exhausted' AND entry.id > :after AND NOT EXISTS (
+WHERE entry.id IN (SELECT value FROM json_each(:ids)) AND entry.state = 'exhausted' AND NOT EXISTS (
     SELECT 1 FROM entry AS creation
     WHERE creation.lane = entry.lane AND creation.kind = 'contact_create'
     AND creation.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
@@ -284,20 +296,7 @@ AND (entry.profile = 0 OR NOT EXISTS (
     WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
 ))
-ORDER BY entry.id
-LIMIT :limit;
-
--- name: lanes_on_the_road
--- Where a contact write that left is not settled yet.
-SELECT DISTINCT lane FROM entry
-WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state <> 'exhausted'
-AND kind IN ('contact_create', 'contact_update', 'contact_type');
-
--- name: left_in_bulk
--- What was in a bulk request when its process died stands in no file.
-SELECT id FROM entry
-WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state = 'uploaded' AND file IS NULL
-ORDER BY id;
+ORDER BY entry.id;
 
 -- name: file_number
 -- Numbers of files only grow.
@@ -390,7 +389,7 @@ FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane ON lane.id = entry.lane
 LEFT JOIN contact ON contact.address = lane.key
-WHERE entry.state = 'imported' AND entry.due <= :now
+WHERE entry.state = 'imported' AND (entry.due <= :now OR entry.due > :far)
 AND NOT EXISTS (
     SELECT 1 FROM entry AS older
     WHERE older.lane = entry.lane AND older.kind = 'contact_create' AND older.id < entry.id
