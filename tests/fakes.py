@@ -34,7 +34,8 @@ async def rest() -> None:
         quiet = quiet + 1 if not loop._ready else 0
         if quiet == 2:
             return
-    raise AssertionError("the loop does not come to rest: something is busy for ever")
+    busy = sorted({repr(handle)[:300] for handle in loop._ready})
+    raise AssertionError(f"the loop does not come to rest: {busy}")
 
 
 class FakeClock:
@@ -101,14 +102,14 @@ class InlineConnection:
 
     def __init__(self, path: str, *, read_only: bool) -> None:
         self._path = path
-        self._read_only = read_only
+        self.read_only = read_only
         self._order = asyncio.Lock()
         self.dead = False
         self.closed = False
 
     def __await__(self) -> Generator[Any, None, InlineConnection]:
-        mode = "ro" if self._read_only else "rw"
-        self._conn = sqlite3.connect(f"file:{self._path}?mode={mode}", uri=True, isolation_level=None, timeout=0)
+        mode = "ro" if self.read_only else "rw"
+        self.connection = sqlite3.connect(f"file:{self._path}?mode={mode}", uri=True, isolation_level=None, timeout=0)
         yield from asyncio.sleep(0).__await__()
         return self
 
@@ -118,18 +119,18 @@ class InlineConnection:
                 await asyncio.sleep(0)
             if self.dead:
                 await asyncio.get_running_loop().create_future()
-            result = work(self._conn)
+            result = work(self.connection)
         await asyncio.sleep(0)
         return result
 
     def refuse_writes(self, refuse: bool) -> None:
         """Every write fails, as on a disk that is full or mounted read-only."""
         if not self.closed:
-            self._conn.execute(f"PRAGMA query_only = {'ON' if refuse or self._read_only else 'OFF'}")
+            self.connection.execute(f"PRAGMA query_only = {'ON' if refuse or self.read_only else 'OFF'}")
 
     async def close(self) -> None:
         self.closed = True
-        self._conn.close()
+        self.connection.close()
 
 
 @contextmanager

@@ -322,8 +322,14 @@ class SqliteOutbox:
         return [_struct(FileRecord, row) for row in rows]
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
-        far = now + LONGEST_DELAY
-        return list(moves.messages(await self._rows("to_confirm", limit=limit, now=now, far=far)))
+        def look(database: sqlite3.Connection) -> list[Message]:
+            found: list[Message] = []
+            for since, until in ((0, now), (now + LONGEST_DELAY, _FAR)):
+                which = {"since": since, "until": until, "limit": limit - len(found)}
+                found += moves.messages(database.execute(SQL["to_confirm"], which))
+            return found
+
+        return await self._read(look)
 
     async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
         rows = await self._rows("newer_changes", lane=message.lane, id=message.id)

@@ -389,7 +389,7 @@ FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane ON lane.id = entry.lane
 LEFT JOIN contact ON contact.address = lane.key
-WHERE entry.state = 'imported' AND (entry.due <= :now OR entry.due > :far)
+WHERE entry.state = 'imported' AND entry.due BETWEEN :since AND :until
 AND NOT EXISTS (
     SELECT 1 FROM entry AS older
     WHERE older.lane = entry.lane AND older.kind = 'contact_create' AND older.id < entry.id

@@ -1055,3 +1055,12 @@ async def test_a_clock_that_is_set_back_does_not_hold_the_probes(world: World) -
     world.carrier.sends = world.carrier.probes = Delivered()
     await world.clock.advance(60)
     assert world.told(BreakerChanged)[-1].state == "closed"
+
+
+async def test_a_clock_that_is_set_back_does_not_hold_confirmations(world: World) -> None:
+    entry = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
+    await world.import_by_file(entry)
+    world.clock.jump(-24 * HOUR)
+    await world.start()
+    await world.clock.advance(15)
+    assert await world.state(entry) is State.DELIVERED
