@@ -10,6 +10,7 @@ voyado.receipts.send(...)      resources/   checks it, makes a Draft
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -42,6 +43,8 @@ from voyado_async.settings import Settings
 
 if TYPE_CHECKING:
     from voyado_async.fallback.tenant import Tenant
+
+_log = logging.getLogger(__name__)
 
 READ_CONNECTIONS = 10
 """Connections for a shop's own reads, beside those of the drainer."""
@@ -178,6 +181,7 @@ class VoyadoClient:
             except Exception as error:
                 # Nobody awaits this task while the shop runs: what ended it is told, and draining goes on.
                 self._drainer = None
+                _log.exception("the drainer failed and begins again in %.0f s", RESTART)
                 self._listeners.emit(Problem(where="drainer", code=type(error).__name__))
                 self._listeners.emit(DrainerStopped(pid=os.getpid(), problem=type(error).__name__))
                 await self._clock.sleep(RESTART)

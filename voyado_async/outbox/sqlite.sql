@@ -298,6 +298,18 @@ AND (entry.profile = 0 OR NOT EXISTS (
 ))
 ORDER BY entry.id;
 
+-- name: lanes_on_the_road
+-- Where a contact write that left is not settled yet.
+SELECT DISTINCT lane FROM entry
+WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state <> 'exhausted'
+AND kind IN ('contact_create', 'contact_update', 'contact_type');
+
+-- name: left_in_bulk
+-- What was in a bulk request when its process died stands in no file.
+SELECT id FROM entry
+WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state = 'uploaded' AND file IS NULL
+ORDER BY id;
+
 -- name: file_number
 -- Numbers of files only grow.
 INSERT INTO meta (name, value) VALUES ('file_number', '1')
