@@ -188,12 +188,11 @@ class Writer:
         if self.forked:
             raise ClientClosed("this process was forked after the outbox was opened; open a client in the new process")
 
-    @staticmethod
-    def _future() -> asyncio.Future[Any]:
+    def _future(self) -> asyncio.Future[Any]:
+        self.refuse_if_forked()
         return asyncio.get_running_loop().create_future()
 
     def _submit(self, write: _Write) -> asyncio.Future[Any]:
-        self.refuse_if_forked()
         if self._task is None:
             raise ClientClosed("the outbox is closed; nothing was stored")
         if self._task.done():
