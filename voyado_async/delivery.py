@@ -40,7 +40,7 @@ class Draft(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One entry as a stage sees it."""
 
     id: int

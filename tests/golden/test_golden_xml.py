@@ -14,6 +14,7 @@ from lxml import etree
 from voyado_async.delivery import FileFamily, FileForm
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Head, plan_files
+from voyado_async.fallback.record import text_of
 from voyado_async.models.receipts import parse_receipt
 
 HERE = Path(__file__).parent
@@ -168,7 +169,7 @@ CASES: dict[str, list[FileForm]] = {
 def document(forms: list[FileForm]) -> bytes:
     (planned,) = plan_files(enumerate(forms), 20_000)
     output = io.BytesIO()
-    xml.write(output, planned.head, [xml.element_of(record.form) for record in planned.records])
+    xml.write(output, planned.head, [text_of(record.form) for record in planned.records])
     return output.getvalue()
 
 

@@ -6,6 +6,7 @@ drainer. In the order of the way:
 
 names.py    the one table of element names and of how sure each is
 batch.py    file forms -> files: who goes with whom (pure)
+record.py   one record -> a line of XML
 xml.py      a file's records -> XML, streamed, and back through a check (XSD files beside it)
 renaming.py a tenant's own names in the place of ours
 tenant.py   names, XSLT and vendor's XSD of one tenant

@@ -7,7 +7,7 @@ them makes contactId the key of its whole file (ref 6.4). At most so many lines,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,14 +29,36 @@ class Head(msgspec.Struct, frozen=True):
         return cls(form.family, str(form.contact_type), str(form.match_key_type))
 
 
-class Part(msgspec.Struct, frozen=True):
-    """One entry's share of a record."""
+class Again(msgspec.Struct, frozen=True, gc=False):
+    """A form that can be made again: as it waits for its file, an entry is kept as the bytes that it was read as.
+
+    As objects, a long backlog took three times the memory, and each pass of the garbage collector over them held the
+    shop's loop for a third of a second.
+    """
+
+    message: Message
+    make: Callable[[Message], FileForm | NoFileForm]
+
+    def form(self) -> FileForm:
+        made = self.make(self.message)
+        assert isinstance(made, FileForm)  # it had one when it was gathered, and a stored entry does not change
+        return made
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """One entry's share of a record. `lines` is what it counts if it stands alone."""
 
     entry_id: int
-    form: FileForm
+    lines: int
+    kept: FileForm | Again
+
+    @property
+    def form(self) -> FileForm:
+        """How it stands in the file; made again where it was not kept."""
+        return self.kept.form() if isinstance(self.kept, Again) else self.kept
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of a file: one entry, or several changes of one contact, oldest first."""
 
     parts: tuple[Part, ...]
@@ -44,12 +66,14 @@ class Record(msgspec.Struct, frozen=True):
     @property
     def form(self) -> FileForm:
         """All parts as one. Raises InvalidEntry where one of several has no plain form."""
+        form = self.parts[0].form
         if len(self.parts) == 1:
-            return self.parts[0].form
+            return form
         fields: dict[str, Any] = {}
         for part in self.parts:
-            fields |= contact_fields(plain(part.form.record))
-        return msgspec.structs.replace(self.parts[-1].form, record=fields)
+            form = part.form
+            fields |= contact_fields(plain(form.record))
+        return msgspec.structs.replace(form, record=fields)
 
 
 class PlannedFile(msgspec.Struct, frozen=True):
@@ -81,18 +105,19 @@ class Batch:
         self._max_lines = max_lines
         self._open: dict[Head, _Gathering] = {}
 
-    def add(self, entry_id: int, form: FileForm) -> PlannedFile | None:
-        """Take one more entry. Returns the file that is full because of it."""
+    def add(self, entry_id: int, form: FileForm, again: Again | None = None) -> PlannedFile | None:
+        """Take one more entry. Returns the file that is full because of it. With `again` the form is not kept."""
         head = Head.of(form)
         gathering = self._open.setdefault(head, _Gathering())
-        part = Part(entry_id, form)
-        if head.family is FileFamily.CONTACTS and gathering.merge(part):
+        part = Part(entry_id, form.lines, again or form)
+        subject = form.subject if head.family is FileFamily.CONTACTS else None
+        if subject is not None and gathering.merge(subject, part):
             return None
         full = None
         if gathering.lines and gathering.lines + form.lines > self._max_lines:
             full = gathering.file(head)
             gathering = self._open[head] = _Gathering()
-        gathering.append(part)
+        gathering.append(subject, part)
         return full
 
     def close(self, head: Head) -> PlannedFile:
@@ -147,24 +172,24 @@ class _Gathering:
 
     def __init__(self) -> None:
         self.lines = 0
-        self._records: list[list[Part]] = []
-        self._by_subject: dict[str, list[Part]] = {}
+        self._records: list[Record] = []
+        self._place: dict[str, int] = {}
 
-    def merge(self, part: Part) -> bool:
-        record = self._by_subject.get(part.form.subject)
-        if record is None:
+    def merge(self, subject: str, part: Part) -> bool:
+        place = self._place.get(subject)
+        if place is None:
             return False
-        record.append(part)
+        self._records[place] = Record((*self._records[place].parts, part))
         return True
 
-    def append(self, part: Part) -> None:
-        record = [part]
-        self._records.append(record)
-        self._by_subject[part.form.subject] = record
-        self.lines += part.form.lines
+    def append(self, subject: str | None, part: Part) -> None:
+        if subject is not None:
+            self._place[subject] = len(self._records)
+        self._records.append(Record((part,)))
+        self.lines += part.lines
 
     def file(self, head: Head) -> PlannedFile:
-        return PlannedFile(head, tuple(Record(tuple(parts)) for parts in self._records), self.lines)
+        return PlannedFile(head, tuple(self._records), self.lines)
 
 
 def plan_files(entries: Iterable[tuple[int, FileForm]], max_lines: int) -> list[PlannedFile]:

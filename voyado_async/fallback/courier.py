@@ -22,7 +22,7 @@ from functools import partial
 from voyado_async.delivery import BulkCarrier, FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans
-from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback.batch import Again, Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
@@ -221,7 +221,7 @@ class Courier:
             older = order.before(message, form)
             if older is not None and batch.is_open(older):
                 await self._write(batch.close(older), now, notes)
-            if (full := batch.add(message.id, form)) is not None:
+            if (full := batch.add(message.id, form, Again(message, self._file_form))) is not None:
                 await self._write(full, now, notes)
         for planned in batch.rest():
             await self._write(planned, now, notes)

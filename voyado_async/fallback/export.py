@@ -13,7 +13,7 @@ import msgspec
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
-from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback.batch import Again, Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.thread import in_thread
 from voyado_async.outbox.moves import CONTACT
@@ -71,7 +71,7 @@ async def export(
             continue
         older = order.before(message, found)
         due = [batch.close(older)] if older is not None and batch.is_open(older) else []
-        if (full := batch.add(record.id, found)) is not None:
+        if (full := batch.add(record.id, found, Again(message, form))) is not None:
             due.append(full)
         for planned in due:
             async for told in _write(store, spool, planned, kinds, now):

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from lxml import etree
 
 from voyado_async.errors import ConfigurationError, FileRefused, InvalidEntry, OutboxUnavailable
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Part, PlannedFile, Record
+from voyado_async.fallback.record import RecordRefused, text_of
 from voyado_async.fallback.tenant import Tenant
 
 PART = ".part"
@@ -118,24 +118,24 @@ class Spool:
     def _write_part(
         self, part: Path, planned: PlannedFile, records: tuple[Record, ...], refused: list[Refused]
     ) -> tuple[Record, ...]:
-        """Write the records that have an element; returns them. The file is fsynced."""
+        """Write the records that have a form; returns them. The file is fsynced."""
         part.unlink(missing_ok=True)
         kept: list[Record] = []
 
-        def elements() -> Iterator[etree._Element]:
+        def texts() -> Iterator[str]:
             for record in records:
                 try:
-                    element = xml.element_of(record.form, self._tenant.names)
-                except (xml.RecordRefused, InvalidEntry):
+                    text = text_of(record.form, self._tenant.names)
+                except (RecordRefused, InvalidEntry):
                     sound = self._without_bad_parts(record, refused)
                     if sound is None:
                         continue
-                    record, element = sound, xml.element_of(sound.form, self._tenant.names)
+                    record, text = sound, text_of(sound.form, self._tenant.names)
                 kept.append(record)
-                yield element
+                yield text
 
         with _made(part) as output:
-            xml.write(output, planned.head, elements(), self._tenant.names)
+            xml.write(output, planned.head, texts(), self._tenant.names)
         return tuple(kept)
 
     def _finish(self, part: Path, planned: PlannedFile, kept: tuple[Record, ...]) -> None:
@@ -161,14 +161,14 @@ class Spool:
         )
         return tuple(record for record in sound if record is not None)
 
-    def _refusal(self, record: Record) -> xml.RecordRefused | None:
+    def _refusal(self, record: Record) -> RecordRefused | None:
         form = record.form
         try:
-            return self._tenant.refusal_of(form, xml.element_of(form, self._tenant.names))
-        except xml.RecordRefused as refusal:
+            return self._tenant.refusal_of(form, text_of(form, self._tenant.names))
+        except RecordRefused as refusal:
             return refusal
         except FileRefused as refusal:
-            return xml.RecordRefused("", str(refusal))
+            return RecordRefused("", str(refusal))
 
     def _without_bad_parts(self, record: Record, refused: list[Refused]) -> Record | None:
         """What is left of a record without the entries that cannot stand in a file; None where nothing is."""
@@ -188,7 +188,7 @@ class Spool:
         size = part.stat().st_size
         part.rename(final)
         _sync_folder(self.folder)
-        lines = sum(record.parts[0].form.lines for record in kept)
+        lines = sum(record.parts[0].lines for record in kept)
         ids = tuple(one.entry_id for record in kept for one in record.parts)
         return Written(ids, lines, size, tuple(refused))
 

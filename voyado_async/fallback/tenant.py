@@ -19,6 +19,7 @@ from voyado_async.errors import ConfigurationError, FileRefused
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Head
 from voyado_async.fallback.names import OURS, PREFERENCES, Names
+from voyado_async.fallback.record import RecordRefused
 from voyado_async.fallback.renaming import read_names
 from voyado_async.models.contact_fields import PREFERENCES as FLAT
 from voyado_async.models.decode import plain
@@ -83,19 +84,19 @@ class Tenant(msgspec.Struct, frozen=True):
         if schema is not None and not schema.validate(tree):
             raise FileRefused(f"what the XSLT made is refused by the vendor's XSD: {xml.where(schema.error_log)}")
 
-    def refusal_of(self, form: FileForm, element: etree._Element) -> xml.RecordRefused | None:
+    def refusal_of(self, form: FileForm, record: str) -> RecordRefused | None:
         """Why this record alone would make its file refused, by us or by what the tenant has set."""
-        refusal = xml.refusal_of(form, element, self.names)
+        refusal = xml.refusal_of(form, record, self.names)
         if refusal is not None or not self.changes(form.family):
             return refusal
         alone = io.BytesIO()
-        xml.write(alone, Head.of(form), [element], self.names)
+        xml.write(alone, Head.of(form), [record], self.names)
         tree = etree.ElementTree(etree.fromstring(alone.getvalue(), etree.XMLParser(**xml.SAFE)))
         if form.family in self.stylesheets:
             try:
                 tree = self._transformed(tree, form.family)
             except FileRefused:
-                return xml.RecordRefused("", "the tenant's XSLT fails on it")
+                return RecordRefused("", "the tenant's XSLT fails on it")
         schema = self.schemas.get(form.family)
         depth = xml.depth_of_records(self.names.shape(form.family))
         return None if schema is None else xml.refused_by(schema, "the vendor's XSD", tree.getroot(), depth=depth)

@@ -20,6 +20,7 @@ from voyado_async.errors import FileRefused
 from voyado_async.fallback import names, xml
 from voyado_async.fallback.batch import Head
 from voyado_async.fallback.names import SEEN, SHAPES, Element, Form
+from voyado_async.fallback.record import RecordRefused, text_of
 from voyado_async.models.decode import plain
 from voyado_async.models.receipts import parse_receipt
 
@@ -74,7 +75,7 @@ def contact(record: dict[str, Any], key: str = "contactId", contact_type: str = 
 
 def document(*forms: FileForm) -> bytes:
     output = io.BytesIO()
-    xml.write(output, Head.of(forms[0]), [xml.element_of(form) for form in forms])
+    xml.write(output, Head.of(forms[0]), [text_of(form) for form in forms])
     return output.getvalue()
 
 
@@ -113,8 +114,8 @@ def changed(path: list[str | int], value: Any) -> dict[str, Any]:
 def test_a_record_that_xml_cannot_carry_is_refused_with_its_path_and_without_its_value(
     path: list[str | int], value: Any, told: str
 ) -> None:
-    with pytest.raises(xml.RecordRefused) as refused:
-        xml.element_of(transaction(changed(path, value)))
+    with pytest.raises(RecordRefused) as refused:
+        text_of(transaction(changed(path, value)))
     assert refused.value.path == told
     assert "20" not in str(refused.value)
 
@@ -140,14 +141,14 @@ def test_what_no_page_shows_in_a_file_is_left_out() -> None:
 def test_a_contact_without_a_confirmed_form_is_refused_with_the_field(
     record: dict[str, Any], key: str, told: str
 ) -> None:
-    with pytest.raises(xml.RecordRefused) as refused:
-        xml.element_of(contact(record, key))
+    with pytest.raises(RecordRefused) as refused:
+        text_of(contact(record, key))
     assert refused.value.path == told
 
 
 def test_a_contact_type_that_cannot_be_an_element_is_refused() -> None:
-    with pytest.raises(xml.RecordRefused):
-        xml.element_of(contact({"contactId": "x"}, contact_type="two words"))
+    with pytest.raises(RecordRefused):
+        text_of(contact({"contactId": "x"}, contact_type="two words"))
     with pytest.raises(FileRefused):
         xml.schema_of(Head(FileFamily.CONTACTS, "two words", "contactId"))
 
@@ -246,12 +247,12 @@ def test_a_record_alone_tells_which_of_its_fields_the_xsd_refuses() -> None:
     built = plain(parse_receipt(RECEIPT))
     built["items"] = [built["items"][0], built["items"][0] | {"quantity": Decimal("1.5")}]  # type: ignore[index]
     form = transaction(built)
-    refusal = xml.refusal_of(form, xml.element_of(form))
+    refusal = xml.refusal_of(form, text_of(form))
     assert refusal is not None
     assert refusal.path == "items/item[2]/quantity"
     assert "1.5" not in str(refusal)
     good = transaction(parse_receipt(RECEIPT))
-    assert xml.refusal_of(good, xml.element_of(good)) is None
+    assert xml.refusal_of(good, text_of(good)) is None
 
 
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=20)
