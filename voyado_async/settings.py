@@ -197,7 +197,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             gt=0,
-            description="Seconds between Engage's imports; a file that stays two is told, a batch has one to land.",
+            description="Seconds between Engage's imports; a file that stays two is told, a batch has one.",
         ),
     ] = 3600.0
     seal_key: Annotated[str | None, Meta(description="Seals bodies at rest; none: not sealed.")] = None

@@ -3,10 +3,10 @@
 exhausted -> uploaded, committed before the request goes out, -> imported when it has ended, whatever it came to: the
 confirmation reads each contact back and sends what is missing, so nothing has to be repeated. When that is due:
 
-    taken, or unknown       One import period later. Engage works a queue off in its own time, and nothing that we may
-                            trust says when (the status call is UNDOC). Sooner it would prove nothing: an equal value
-                            may have stood there already, and a newer one, sent then, would be overwritten when the
-                            batch lands. Until that the contact's later changes wait.
+    taken, or unknown       One import period later, an hour at most. Engage works a queue off in its own time, and
+                            nothing that we may trust says when (the status call is UNDOC). Sooner it would prove
+                            nothing: an equal value may have stood there already, and a newer one, sent then, would be
+                            overwritten when the batch lands. Until that the contact's later changes wait.
     known as not taken      At once: one bad contact must not take 4000 down, each is sent by itself.
 
 After a crash in between, what is uploaded and stands in no file is unknown. A contact stands in one request at most
@@ -43,6 +43,10 @@ from voyado_async.settings import Settings
 AT_MOST = 4000
 """Contacts of one request (ref 4.9)."""
 
+LONGEST_WAIT = 3_600_000
+"""Contacts are read back after so long (ms) at the latest, however rare the imports of files: longer than any queue
+that we know of (ref 5.1: minutes), and short enough not to be taken for a clock that was set back."""
+
 CHUNK = 200
 """Entries that one commit moves (DESIGN 3, "Fair writers")."""
 
@@ -61,6 +65,7 @@ class BulkRoad:
         self._settings = settings
         self._form = form
         self._carrier = carrier
+        self._wait = min(plans.milliseconds(settings.import_period), LONGEST_WAIT)
         self._failures = 0
         self._next_try = 0
 
@@ -110,7 +115,7 @@ class BulkRoad:
         if not contacts:
             return True
         outcome = await self._carrier.send_bulk(kind, planned.head.contact_type, to_json(contacts))
-        due = due_after(outcome, now, plans.milliseconds(self._settings.import_period))
+        due = due_after(outcome, now, self._wait)
         await self._move(begun, State.UPLOADED, State.IMPORTED, _line(outcome, now), due=due)
         notes.in_bulk += len(begun)
         if isinstance(outcome, BulkTaken | Rejected):
@@ -136,16 +141,15 @@ class BulkRoad:
     async def repair(self, now: int) -> None:
         """A process died during a request: its outcome is unknown."""
         left = await self._store.left_in_bulk()
-        period = plans.milliseconds(self._settings.import_period)
         line = Attempt(now, "bulk", "imported", code="Interrupted", known=False)
-        await self._move(left, State.UPLOADED, State.IMPORTED, line, due=now + period)
+        await self._move(left, State.UPLOADED, State.IMPORTED, line, due=now + self._wait)
 
 
-def due_after(outcome: BulkTaken | Outcome, now: int, import_period: int) -> int:
+def due_after(outcome: BulkTaken | Outcome, now: int, wait: int) -> int:
     """When the contacts of a request are read back (ms). Pure."""
     match outcome:
         case BulkTaken() | RetryAt(unknown=True):
-            return now + import_period
+            return now + wait
         case SlowDown(retry_after=seconds):
             return now + plans.milliseconds(seconds or 0.0)
         case _:
