@@ -44,6 +44,10 @@ def gathering_due(
 
     `gathered` is when that was done last, `left_over` how many entries it had to leave: those that have no file form
     or wait for a creation must not make every moment a due one.
+
+    `count` is of entries, where a file's limit is of lines (a receipt has as many as items): that keeps the question,
+    asked every few seconds, from opening each body. It only decides whether files are written before the interval is
+    over; how much goes into one is counted in lines.
     """
     if oldest is None or count == 0:
         return None

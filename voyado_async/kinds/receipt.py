@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
+from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.kinds.address import Address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.payload import to_json
@@ -33,9 +33,13 @@ def request(message: Message) -> Call:
     return Call(Operation.SEND_RECEIPT, body=message.body)
 
 
-def file_form(message: Message, *, contact_type: str) -> FileForm:
+def file_form(message: Message, *, contact_type: str) -> FileForm | NoFileForm:
     """One transaction of a transactions file; `contact_type` is the tenant's default."""
     receipt = parse_receipt(message.body)
+    if (path := _empty(receipt)) is not None:
+        return NoFileForm(
+            f"{path} is empty: Engage may refuse the whole file for it (ref 6.1), the API only the receipt"
+        )
     return FileForm(
         family=FileFamily.TRANSACTIONS,
         contact_type=receipt.contact.contact_type or contact_type,
@@ -44,6 +48,20 @@ def file_form(message: Message, *, contact_type: str) -> FileForm:
         lines=max(1, len(receipt.items)),
         record=receipt,
     )
+
+
+def _empty(receipt: Receipt) -> str | None:
+    """The first field that names something and names nothing."""
+    for index, item in enumerate(receipt.items):
+        named = {"sku": item.sku, "articleNumber": item.article_number, "articleName": item.article_name}
+        for name, value in named.items():
+            if not value:
+                return f"items[{index}].{name}"
+    for index, used in enumerate(receipt.used_promotions or ()):
+        for name, told in (("promotionId", used.promotion_id), ("couponId", used.coupon_id)):
+            if told == "":
+                return f"usedPromotions[{index}].{name}"
+    return None
 
 
 def _owner(receipt: Receipt) -> Address:

@@ -276,11 +276,16 @@ money = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), 
             "items": st.lists(
                 st.fixed_dictionaries(
                     {key: st.just(value) for key, value in RECEIPT["items"][0].items()}
-                    | {"sku": text, "grossPaidPrice": money, "quantity": st.integers(-(2**31), 2**31 - 1)}
+                    | {
+                        "sku": filled,
+                        "articleName": filled,
+                        "grossPaidPrice": money,
+                        "quantity": st.integers(-(2**31), 2**31 - 1),
+                    }
                 ),
                 max_size=3,
             ),
-            "usedPromotions": st.lists(st.fixed_dictionaries({}, optional={"couponId": text}), max_size=2),
+            "usedPromotions": st.lists(st.fixed_dictionaries({}, optional={"couponId": filled}), max_size=2),
         }
         | {
             key: st.just(RECEIPT[key])

@@ -115,6 +115,21 @@ def test_a_receipt_counts_its_items_and_keeps_its_own_match_key() -> None:
     assert found.record.total_gross_price == Decimal("640.00")
 
 
+@pytest.mark.parametrize("name", ["sku", "articleNumber", "articleName"])
+def test_a_receipt_with_an_empty_name_waits_for_the_api_where_it_can_cost_no_other(name: str) -> None:
+    content = a_receipt()
+    content["items"] = [*content["items"], content["items"][0] | {name: ""}]
+    found = form(receipt.draft(content))
+    assert isinstance(found, NoFileForm)
+    assert f"items[{len(content['items']) - 1}].{name}" in found.reason
+
+
+def test_a_receipt_with_an_empty_coupon_waits_for_the_api() -> None:
+    found = form(receipt.draft(a_receipt() | {"usedPromotions": [{"couponId": ""}]}))
+    assert isinstance(found, NoFileForm)
+    assert "usedPromotions[0].couponId" in found.reason
+
+
 def test_a_receipt_without_a_type_takes_the_tenants() -> None:
     assert written(receipt.draft(a_receipt())).contact_type == "Member"
 
