@@ -2,7 +2,7 @@
 --
 -- entry    one row per write, small; the content stands beside it in `body`, so that moving an entry never copies it
 -- lane     one row per contact: which entry of it is next and when. A claim reads lanes, never the backlog
--- key      what was written under a key, as hashes; outlives the entry
+-- spent_key  what was delivered under a key, as hashes; outlives the entry
 -- attempt  the record of an entry, one line per attempt, never with text that Engage sent
 -- file     the fallback files and their history
 -- contact  which id an address of a contact stands for
@@ -39,6 +39,7 @@ CREATE TABLE lane (
 ) STRICT;
 
 CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
+CREATE INDEX lane_held ON lane (id) WHERE hold > 0;
 CREATE INDEX lane_joined ON lane (joined) WHERE joined IS NOT NULL;
 
 CREATE TABLE entry (
@@ -51,6 +52,8 @@ CREATE TABLE entry (
     key TEXT,
     -- what names it by nature, where the shop gave a key of its own
     natural_key TEXT,
+    -- the key that it held until it was rejected or discarded
+    released_key TEXT,
     created INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     due INTEGER NOT NULL,
@@ -71,7 +74,10 @@ CREATE TABLE entry (
     profile INTEGER GENERATED ALWAYS AS (kind IN ('contact_update', 'contact_type')) VIRTUAL
 ) STRICT;
 
-CREATE INDEX entry_lane ON entry (lane, id);
+CREATE UNIQUE INDEX entry_key ON entry (key, kind) WHERE key IS NOT NULL;
+CREATE INDEX entry_natural ON entry (natural_key, kind) WHERE natural_key IS NOT NULL;
+CREATE INDEX entry_released ON entry (released_key, kind) WHERE released_key IS NOT NULL;
+CREATE INDEX entry_rejected ON entry (lane) WHERE state = 'rejected';
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported');
@@ -85,7 +91,7 @@ CREATE TABLE body (
     content BLOB NOT NULL
 ) STRICT;
 
-CREATE TABLE key (
+CREATE TABLE spent_key (
     hash TEXT PRIMARY KEY,
     content TEXT NOT NULL,
     entry INTEGER NOT NULL,

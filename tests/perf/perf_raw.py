@@ -1,6 +1,6 @@
 """The limit of the outbox's own schema: raw sqlite3 in one thread that commits ready rows, a hundred at a time.
 
-It leaves the same rows in the same tables and indexes as the outbox does (entry, body, key, lane with its head, books),
+It leaves the same rows in the same tables and indexes as the outbox does (entry, body, lane with its head, books),
 and does nothing else: no key is looked up, nothing is hashed, encoded, waited for or handed to another thread.
 """
 
@@ -22,7 +22,6 @@ from voyado_async.outbox.moves import Prepared
 ROWS = 100
 
 _ADD_LANES = "INSERT INTO lane (key) VALUES (?) ON CONFLICT (key) DO NOTHING"
-_ADD_KEYS = "INSERT INTO key (hash, content, entry, created) VALUES (?, ?, ?, ?)"
 _ADD_ENTRIES = """
 INSERT INTO entry (id, lane, kind, state, key, created, changed, due, warnings)
 VALUES (?, (SELECT id FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, NULL)
@@ -58,10 +57,9 @@ def run(path: str, templates: Sequence[Draft], seconds: float) -> Figures:
 
 
 def _commit(database: sqlite3.Connection, batch: tuple[Any, ...]) -> None:
-    last, lanes, keys, entries, bodies, heads = batch
+    last, lanes, entries, bodies, heads = batch
     database.execute("BEGIN IMMEDIATE")
     database.executemany(_ADD_LANES, lanes)
-    database.executemany(_ADD_KEYS, keys)
     database.executemany(_ADD_ENTRIES, entries)
     database.executemany(_ADD_BODIES, bodies)
     database.executemany(_SET_HEADS, heads)
@@ -79,7 +77,6 @@ def _batches(templates: Sequence[Draft]) -> Iterator[tuple[Any, ...]]:
         yield (
             numbers[-1],
             [(p.draft.lane,) for _, p in rows],
-            [(p.hash, p.content, n, now) for n, p in rows if p.hash is not None],
             [(n, p.draft.lane, p.draft.kind, p.draft.key, now, now, now) for n, p in rows],
             [(n, p.draft.body) for n, p in rows],
             [(n, now, p.draft.kind is not Kind.REDEEM, p.draft.lane) for n, p in rows],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from entries import OpenOutbox, StandingClock, bring_to, draft, put, state_of
+from entries import START, OpenOutbox, StandingClock, bring_to, draft, put, state_of
 
-from voyado_async.delivery import Kind
+from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, EntryNotFound, KeyConflict
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
@@ -184,3 +184,23 @@ async def test_ids_are_never_given_again(outbox: Outbox, open_outbox: OpenOutbox
     await bring_to(outbox, first, State.DISCARDED)
     await outbox.close()
     assert await put(await open_outbox(), draft()) == [first + 1]
+
+
+async def test_the_natural_key_finds_a_write_that_has_a_key_of_the_shops_own(outbox: Outbox) -> None:
+    own = Draft(Kind.REDEEM, b'{"a":1}', "contact:anna", "shop-1", natural_key="assignment-1")
+    (first,) = await outbox.enqueue([own])
+    natural = Draft(Kind.REDEEM, b'{"a":1}', "contact:anna", "assignment-1", natural_key="assignment-1")
+    other = Draft(Kind.REDEEM, b'{"a":1}', "contact:anna", "shop-2", natural_key="assignment-1")
+    for again in (natural, other):
+        (stored,) = await outbox.enqueue([again])
+        assert (stored.id, stored.existing) == (first.id, State.PENDING)
+    assert await outbox.pending_redeems(["ASSIGNMENT-1"], START) == {"ASSIGNMENT-1"}
+
+
+async def test_a_key_of_the_shops_own_does_not_write_a_natural_one_again(outbox: Outbox) -> None:
+    (first,) = await outbox.enqueue([Draft(Kind.REDEEM, b'{"a":1}', "contact:a", "assignment-1")])
+    own = Draft(Kind.REDEEM, b'{"a":1}', "contact:a", "shop-1", natural_key="assignment-1")
+    (stored,) = await outbox.enqueue([own])
+    assert (stored.id, stored.existing) == (first.id, State.PENDING)
+    with pytest.raises(KeyConflict):
+        await outbox.enqueue([Draft(Kind.REDEEM, b'{"a":2}', "contact:a", "shop-2", natural_key="assignment-1")])

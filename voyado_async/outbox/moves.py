@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,8 +24,7 @@ SQL = load("sqlite")
 
 _CHUNKS = (64, 16, 4, 1)
 _INSERTS = {
-    name: {size: SQL.with_rows(name, size) for size in _CHUNKS}
-    for name in ("add_keys", "add_lanes", "add_entries", "add_bodies")
+    name: {size: SQL.with_rows(name, size) for size in _CHUNKS} for name in ("add_lanes", "add_entries", "add_bodies")
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -43,29 +42,26 @@ def as_json(value: object) -> str:
     return _encode(value).decode()
 
 
-def key_hash(kind: Kind, key: str) -> str:
-    """What the key table keeps of a key: unique per kind, and it tells nothing of a person."""
+def key_hash(kind: str, key: str) -> str:
+    """What is left of a key when its entry is purged: unique per kind, and it tells nothing of a person."""
     return hashlib.blake2b(f"{kind}\0{key}".encode(), digest_size=16).hexdigest()
+
+
+def content_hash(body: bytes) -> str:
+    """What is left of a content when its entry is purged."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """A draft with everything that can be made before the writer's thread takes over."""
 
     draft: Draft
-    hash: str | None
-    content: str | None
     warnings: str | None
     created: int
 
     @classmethod
     def of(cls, draft: Draft, now: int) -> Prepared:
-        return cls(
-            draft,
-            None if draft.key is None else key_hash(draft.kind, draft.key),
-            None if draft.key is None else hashlib.blake2b(draft.body, digest_size=16).hexdigest(),
-            as_json(draft.warnings) if draft.warnings else None,
-            now,
-        )
+        return cls(draft, as_json(draft.warnings) if draft.warnings else None, now)
 
 
 def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -78,37 +74,81 @@ def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any,
             done += size
 
 
+Name = tuple[str, str]
+"""A kind, and a key of it."""
+
+
+class _Holder(NamedTuple):
+    """Who holds a key. `state` is None for one that was purged; only a delivered one keeps its key then."""
+
+    id: int
+    state: State | None
+    content: bytes | str
+    """The content, or the hash of it."""
+
+    def has(self, body: bytes) -> bool:
+        return self.content == (body if isinstance(self.content, bytes) else content_hash(body))
+
+
+class _Standing(NamedTuple):
+    """How the outbox stands when a batch begins: what there is none of needs no look-up."""
+
+    last_id: int
+    by_nature: bool
+    released: bool
+    spent: bool
+    held: bool
+
+
+class _New(NamedTuple):
+    """An entry that will be added."""
+
+    id: int
+    prepared: Prepared
+    replaces: int | None
+
+
+def _names(draft: Draft) -> list[Name]:
+    """What the draft must not share with a live entry: its key, and under a key of the shop's own the natural one too,
+    so that one promotion is not spent twice."""
+    if draft.key is None:
+        return []
+    hidden = _hidden_key(draft)
+    return [(draft.kind, draft.key)] if hidden is None else [(draft.kind, draft.key), (draft.kind, hidden)]
+
+
+def _hidden_key(draft: Draft) -> str | None:
+    """The natural key of a draft that has a key of the shop's own."""
+    return None if draft.natural_key == draft.key else draft.natural_key
+
+
 def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]) -> list[list[Stored] | KeyConflict]:
     """Store each group wholly or not at all, in the order given."""
-    holders = _holders(connection, groups)
-    first = int(connection.execute(SQL["last_id"]).fetchone()[0]) + 1
-    new: list[tuple[int, Prepared, int | None]] = []
+    standing = _Standing(*connection.execute(SQL["standing"]).fetchone())
+    names = [name for group in groups for prepared in group for name in _names(prepared.draft)]
+    holders = _holders(connection, names, standing) if names else {}
+    former = _former_holders(connection, names) if names and standing.released else {}
+    new: list[_New] = []
     results: list[list[Stored] | KeyConflict] = []
     for group in groups:
         stored: list[Stored] = []
-        added: list[tuple[int, Prepared, int | None]] = []
-        own: dict[str, tuple[str, int, State | None]] = {}
+        added: list[_New] = []
+        own: dict[Name, _Holder] = {}
         conflict: KeyConflict | None = None
         for prepared in group:
-            replaces: int | None = None
-            if prepared.hash is not None and prepared.content is not None:
-                holder = own.get(prepared.hash) or holders.get(prepared.hash)
-                if holder is not None:
-                    content, holder_id, state = holder
-                    if state in (State.REJECTED, State.DISCARDED):
-                        replaces = holder_id
-                    elif content == prepared.content:
-                        # A holder that was purged was final; only a delivered one keeps its key.
-                        known = state or State.DELIVERED
-                        stored.append(Stored(holder_id, known, known))
-                        continue
-                    else:
-                        conflict = KeyConflict(prepared.draft.kind, holder_id, place=len(stored))
-                        break
-            entry_id = first + len(new) + len(added)
-            if prepared.hash is not None and prepared.content is not None:
-                own[prepared.hash] = (prepared.content, entry_id, State.PENDING)
-            added.append((entry_id, prepared, replaces))
+            draft = prepared.draft
+            mine = _names(draft)
+            holder = next((found for name in mine if (found := own.get(name) or holders.get(name))), None)
+            if holder is not None and holder.has(draft.body):
+                state = holder.state or State.DELIVERED
+                stored.append(Stored(holder.id, state, state))
+                continue
+            if holder is not None:
+                conflict = KeyConflict(draft.kind, holder.id, place=len(stored))
+                break
+            entry_id = standing.last_id + 1 + len(new) + len(added)
+            own.update((name, _Holder(entry_id, State.PENDING, draft.body)) for name in mine)
+            added.append(_New(entry_id, prepared, former.get(mine[0]) if mine else None))
             stored.append(Stored(entry_id, State.PENDING, None))
         if conflict is not None:
             results.append(conflict)
@@ -117,63 +157,46 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
         new += added
         results.append(stored)
     if new:
-        _add(connection, new)
+        _add(connection, new, held=standing.held)
     return results
 
 
-def _holders(
-    connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
-) -> dict[str, tuple[str, int, State | None]]:
-    """Who holds the keys of these drafts: hash -> (content, entry, state)."""
-    hashes = [prepared.hash for group in groups for prepared in group if prepared.hash is not None]
-    if not hashes:
-        return {}
-    rows = connection.execute(SQL["known_keys"], {"hashes": as_json(hashes)}).fetchall()
-    return {row[0]: (row[1], row[2], State(row[3]) if row[3] else None) for row in rows}
+def _holders(connection: sqlite3.Connection, names: Sequence[Name], standing: _Standing) -> dict[Name, _Holder]:
+    """Who holds these keys: live entries, and purged ones by their hashes."""
+    holders: dict[Name, _Holder] = {}
+    if standing.spent:
+        by_hash = {key_hash(*name): name for name in names}
+        rows = connection.execute(SQL["spent_keys"], {"hashes": as_json(list(by_hash))}).fetchall()
+        holders = {by_hash[hashed]: _Holder(entry, None, content) for hashed, entry, content in rows}
+    wanted = {"names": as_json(names)}
+    for query in ("holders_by_nature", "holders") if standing.by_nature else ("holders",):
+        for kind, key, entry, state, content in connection.execute(SQL[query], wanted).fetchall():
+            holders[(kind, key)] = _Holder(entry, State(state), content)
+    return holders
 
 
-def _add(connection: sqlite3.Connection, new: Sequence[tuple[int, Prepared, int | None]]) -> None:
-    keyed = [(p.hash, p.content, entry_id, p.created) for entry_id, p, _ in new if p.hash is not None]
-    # Under a key of the shop's own, the natural one still finds it, so that one promotion is not spent twice.
-    keyed += [
-        (key_hash(p.draft.kind, natural_key), p.content, entry_id, p.created)
-        for entry_id, p, _ in new
-        if (natural_key := _hidden_key(p.draft)) is not None
-    ]
-    if keyed:
-        _insert(connection, "add_keys", keyed)
-    _insert(connection, "add_lanes", [(lane,) for lane in dict.fromkeys(p.draft.lane for _, p, _ in new)])
+def _former_holders(connection: sqlite3.Connection, names: Sequence[Name]) -> dict[Name, int]:
+    rows = connection.execute(SQL["former_holders"], {"names": as_json(names)}).fetchall()
+    return {(kind, key): entry for kind, key, entry in rows}
+
+
+def _add(connection: sqlite3.Connection, new: Sequence[_New], *, held: bool) -> None:
+    drafts = [(entry_id, prepared.draft, prepared, replaces) for entry_id, prepared, replaces in new]
+    _insert(connection, "add_lanes", [(lane,) for lane in dict.fromkeys(draft.lane for _, draft, _, _ in drafts)])
     _insert(
         connection,
         "add_entries",
         [
-            (
-                i,
-                p.draft.lane,
-                p.draft.kind,
-                p.draft.key,
-                _hidden_key(p.draft),
-                p.created,
-                p.created,
-                p.created,
-                p.warnings,
-                replaces,
-            )
-            for i, p, replaces in new
+            (i, d.lane, d.kind, d.key, _hidden_key(d), p.created, p.created, p.created, p.warnings, replaces)
+            for i, d, p, replaces in drafts
         ],
     )
-    _insert(connection, "add_bodies", [(entry_id, p.draft.body) for entry_id, p, _ in new])
-    span = {"first": new[0][0], "last": new[-1][0]}
+    _insert(connection, "add_bodies", [(entry_id, draft.body) for entry_id, draft, _, _ in drafts])
+    span = {"first": new[0].id, "last": new[-1].id}
     connection.execute(SQL["head_new"], span)
-    held = [row[0] for row in connection.execute(SQL["held_lanes"], span).fetchall()]
-    if held:
-        refresh(connection, held)
+    if held and (lanes := [row[0] for row in connection.execute(SQL["held_lanes"], span).fetchall()]):
+        refresh(connection, lanes)
     connection.execute(SQL["count_enqueued"], {"last": span["last"]})
-
-
-def _hidden_key(draft: Draft) -> str | None:
-    """The natural key of a draft that has a key of the shop's own."""
-    return None if draft.natural_key == draft.key else draft.natural_key
 
 
 def refresh(connection: sqlite3.Connection, lanes: Iterable[int]) -> None:
@@ -228,6 +251,8 @@ def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlemen
             connection.execute(SQL["rest_lane"], {"lane": moved[s.id], "until": s.rest_until})
         if s.contact_id is not None and s.id in moved:
             connection.execute(SQL["remember_lane"], {"lane": moved[s.id], "id": s.contact_id, "now": now})
+    if released := [s.id for s in settlements if s.id in moved and s.target in (State.REJECTED, State.DISCARDED)]:
+        connection.execute(SQL["release_keys"], {"ids": as_json(released)})
     if moved:
         refresh(connection, set(moved.values()))
     return set(moved)
@@ -290,6 +315,7 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
 def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int) -> bool:
     """Drop a waiting entry."""
     rows = connection.execute(SQL["cancel"], {"id": entry_id, "reason": reason, "now": now}).fetchall()
+    connection.execute(SQL["release_keys"], {"ids": as_json([row[0] for row in rows])})
     record(connection, [(row[0], Attempt(at=now, what="operator", outcome="discarded", code=reason)) for row in rows])
     refresh(connection, [row[1] for row in rows])
     return bool(rows)

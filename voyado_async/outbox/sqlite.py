@@ -33,7 +33,7 @@ from voyado_async.errors import (
 from voyado_async.outbox import file_moves, moves, purging
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
-from voyado_async.outbox.moves import SQL, Prepared, as_json, contact_lane, key_hash
+from voyado_async.outbox.moves import SQL, Prepared, as_json, contact_lane
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -394,9 +394,9 @@ class SqliteOutbox:
 
     async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
         # The natural key of a redeem is its assignment's id in lower case.
-        by_hash = {key_hash(Kind.REDEEM, assignment.lower()): assignment for assignment in assignment_ids}
-        rows = await self._rows("pending_redeems", hashes=as_json(list(by_hash)), as_of=as_of)
-        return {by_hash[row[0]] for row in rows}
+        by_key = {assignment.lower(): assignment for assignment in assignment_ids}
+        rows = await self._rows("pending_redeems", assignments=as_json(list(by_key)), as_of=as_of)
+        return {by_key[row[0]] for row in rows}
 
     async def due_since(self) -> int | None:
         return await self._read(lambda c: _earliest(c, "due_since"))

@@ -5,21 +5,44 @@
 
 -- ---------------------------------------------------------------------------------------------------------- writing
 
--- name: known_keys
--- The holders of these keys. A purged holder has no state any more.
-SELECT key.hash, key.content, key.entry, entry.state
-FROM json_each(:hashes) AS wanted
-JOIN key ON key.hash = wanted.value
-LEFT JOIN entry ON entry.id = key.entry;
+-- name: standing
+-- The number of entries ever written, which is also the highest id; and which of the rare things there are at all.
+SELECT
+    (SELECT value FROM counter WHERE name = 'enqueued'),
+    EXISTS (SELECT 1 FROM entry WHERE natural_key IS NOT NULL),
+    EXISTS (SELECT 1 FROM entry WHERE released_key IS NOT NULL),
+    EXISTS (SELECT 1 FROM spent_key),
+    EXISTS (SELECT 1 FROM lane WHERE hold > 0);
 
 -- name: last_id
 -- The number of entries ever written, which is also the highest id.
 SELECT value FROM counter WHERE name = 'enqueued';
 
--- name: add_keys
--- One key for one entry; a key that was released goes over to the new one.
-INSERT INTO key (hash, content, entry, created) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE
-SET content = excluded.content, entry = excluded.entry, created = excluded.created;
+-- name: holders
+-- Who holds these keys.
+SELECT entry.kind, entry.key, entry.id, entry.state, body.content
+FROM json_each(:names) AS wanted
+JOIN entry ON entry.key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+JOIN body ON body.entry = entry.id;
+
+-- name: holders_by_nature
+-- Who has these names by nature, under a key of the shop's own.
+SELECT entry.kind, entry.natural_key, entry.id, entry.state, body.content
+FROM json_each(:names) AS wanted
+JOIN entry ON entry.natural_key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+JOIN body ON body.entry = entry.id;
+
+-- name: former_holders
+-- Who held these keys last, until it was rejected or discarded.
+SELECT entry.kind, entry.released_key, max(entry.id)
+FROM json_each(:names) AS wanted
+JOIN entry ON entry.released_key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+GROUP BY entry.kind, entry.released_key;
+
+-- name: spent_keys
+-- What was delivered under these keys and is purged.
+SELECT spent_key.hash, spent_key.entry, spent_key.content
+FROM json_each(:hashes) AS wanted JOIN spent_key ON spent_key.hash = wanted.value;
 
 -- name: add_lanes
 -- A lane exists before its first entry.
@@ -142,8 +165,14 @@ SELECT coalesce(joined, id) FROM lane WHERE key = :key;
 SELECT 1 FROM entry WHERE lane = :lane AND state IN ('pending', 'sending') AND state = 'sending' LIMIT 1;
 
 -- name: join_entries
--- Every entry of the one lane belongs to the other from now on.
-UPDATE entry SET lane = :target WHERE lane = :lane;
+-- What is not final of the one lane belongs to the other from now on.
+UPDATE entry SET lane = :target WHERE id IN (
+    SELECT id FROM entry WHERE lane = :lane AND state IN ('pending', 'sending')
+    UNION ALL
+    SELECT id FROM entry WHERE lane = :lane AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+    UNION ALL
+    SELECT id FROM entry WHERE lane = :lane AND state = 'rejected'
+);
 
 -- name: join_lane
 -- What is written to the joined lane later goes to the other one, which takes over its rest.
@@ -175,6 +204,11 @@ UPDATE entry SET
 FROM json_each(:moves) AS move
 WHERE entry.id = move.value ->> 0 AND entry.state = move.value ->> 1
 RETURNING entry.id, entry.lane;
+
+-- name: release_keys
+-- A rejected or discarded entry holds no key.
+UPDATE entry SET released_key = coalesce(key, released_key), key = NULL, natural_key = NULL
+WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: record
 -- One line in the record of each entry.
@@ -226,11 +260,20 @@ RETURNING id, lane;
 SELECT id FROM entry
 WHERE id > :after AND id <= :until AND state IN ('delivered', 'discarded') AND changed < :before AND created < :before;
 
+-- name: to_purge
+-- Those that still are finished and old enough.
+SELECT id, kind, state, key, natural_key, created FROM entry
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before;
+
+-- name: spend_keys
+-- The hashes that a delivered entry leaves behind.
+INSERT INTO spent_key (hash, content, entry, created)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys) WHERE true
+ON CONFLICT (hash) DO UPDATE SET content = excluded.content, entry = excluded.entry, created = excluded.created;
+
 -- name: purge_entries
--- They go, if they still are finished and old enough.
-DELETE FROM entry
-WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before
-RETURNING id, kind, state, key, natural_key;
+-- They go.
+DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: purge_bodies
 -- With their content.
@@ -244,15 +287,9 @@ DELETE FROM attempt WHERE entry IN (SELECT value FROM json_each(:ids));
 -- The books are written in the same transaction.
 UPDATE counter SET value = value + :count WHERE name = 'purged';
 
--- name: release_keys
--- A discarded entry holds its key no longer.
-DELETE FROM key WHERE hash IN (SELECT value ->> 0 FROM json_each(:keys))
-AND entry IN (SELECT value ->> 1 FROM json_each(:keys));
-
 -- name: purge_keys
--- Keys of one span whose entries are gone and that are old enough.
-DELETE FROM key WHERE hash >= :since AND hash < :until AND created < :before
-AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.id = key.entry);
+-- Keys of one span that are old enough.
+DELETE FROM spent_key WHERE hash >= :since AND hash < :until AND created < :before;
 
 -- ------------------------------------------------------------------------------------------------------- second road
 
@@ -435,7 +472,7 @@ AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
 -- name: get
 -- One entry.
 SELECT
-    entry.id, entry.kind, entry.state, entry.key, lane.key, entry.created, entry.changed, entry.due, entry.slots,
+    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
     entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
 FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
 WHERE entry.id = :id;
@@ -443,13 +480,17 @@ WHERE entry.id = :id;
 -- name: entries
 -- Entries that fit every part of the filter, newest first.
 SELECT
-    entry.id, entry.kind, entry.state, entry.key, lane.key, entry.created, entry.changed, entry.due, entry.slots,
+    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
     entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
 FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
 WHERE (:ids IS NULL OR entry.id IN (SELECT value FROM json_each(:ids)))
 AND (:states IS NULL OR entry.state IN (SELECT value FROM json_each(:states)))
 AND (:kinds IS NULL OR entry.kind IN (SELECT value FROM json_each(:kinds)))
-AND (:lane IS NULL OR entry.lane = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane))
+AND (:lane IS NULL OR entry.lane IN (
+    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
+    UNION ALL
+    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
+))
 AND (:error IS NULL OR entry.reason = :error)
 AND (:since IS NULL OR entry.created >= :since)
 AND (:until IS NULL OR entry.created < :until)
@@ -481,12 +522,17 @@ SELECT name, value FROM counter;
 SELECT min(created) FROM entry WHERE state IN ('pending', 'sending');
 
 -- name: pending_redeems
--- Those of these redeems that are under way on either road.
-SELECT key.hash FROM json_each(:hashes) AS wanted
-JOIN key ON key.hash = wanted.value
-JOIN entry ON entry.id = key.entry
-WHERE entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
-OR (entry.state = 'delivered' AND entry.changed >= :as_of);
+-- Those of these assignments whose redeem is under way on either road, or was delivered since.
+SELECT wanted.value FROM json_each(:assignments) AS wanted
+WHERE EXISTS (
+    SELECT 1 FROM entry WHERE entry.key = wanted.value AND entry.kind = 'redeem'
+    AND (entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
+    OR (entry.state = 'delivered' AND entry.changed >= :as_of))
+) OR EXISTS (
+    SELECT 1 FROM entry WHERE entry.natural_key = wanted.value AND entry.kind = 'redeem'
+    AND (entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
+    OR (entry.state = 'delivered' AND entry.changed >= :as_of))
+);
 
 -- -------------------------------------------------------------------------------------------------------- verifying
 
