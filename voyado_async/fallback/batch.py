@@ -2,7 +2,8 @@
 
 One family, contact type and match key type per file (ref 6.5), so that contacts keyed by contactId are apart: one of
 them makes contactId the key of its whole file (ref 6.4). At most so many lines, where a receipt counts its items
-(ref 6.1). Several changes of one contact become one record, field by field, the later value winning (ref 4.4).
+(ref 6.1). Several changes of one contact become one record, field by field, the later value winning (ref 4.4); their
+number is limited as well, so that a long backlog of a few contacts stays small, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import msgspec
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES
 from voyado_async.models.decode import plain
+
+ENTRIES_PER_LINE = 2
+"""Entries that a file holds at most, for each line that it may have."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -101,8 +105,9 @@ def contact_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 class Batch:
     """Gathers entries in their order; hands a file out as soon as it is full, so that a long backlog stays small."""
 
-    def __init__(self, max_lines: int) -> None:
+    def __init__(self, max_lines: int, *, max_entries: int | None = None) -> None:
         self._max_lines = max_lines
+        self._max_entries = max_entries or ENTRIES_PER_LINE * max_lines
         self._open: dict[Head, _Gathering] = {}
 
     def add(self, entry_id: int, form: FileForm, again: Again | None = None) -> PlannedFile | None:
@@ -111,10 +116,12 @@ class Batch:
         gathering = self._open.setdefault(head, _Gathering())
         part = Part(entry_id, form.lines, again or form)
         subject = form.subject if head.family is FileFamily.CONTACTS else None
-        if subject is not None and gathering.merge(subject, part):
+        if subject is not None and gathering.entries < self._max_entries and gathering.merge(subject, part):
             return None
         full = None
-        if gathering.lines and gathering.lines + form.lines > self._max_lines:
+        if gathering.lines and (
+            gathering.lines + form.lines > self._max_lines or gathering.entries >= self._max_entries
+        ):
             full = gathering.file(head)
             gathering = self._open[head] = _Gathering()
         gathering.append(subject, part)
@@ -172,6 +179,7 @@ class _Gathering:
 
     def __init__(self) -> None:
         self.lines = 0
+        self.entries = 0
         self._records: list[Record] = []
         self._place: dict[str, int] = {}
 
@@ -180,6 +188,7 @@ class _Gathering:
         if place is None:
             return False
         self._records[place] = Record((*self._records[place].parts, part))
+        self.entries += 1
         return True
 
     def append(self, subject: str | None, part: Part) -> None:
@@ -187,6 +196,7 @@ class _Gathering:
             self._place[subject] = len(self._records)
         self._records.append(Record((part,)))
         self.lines += part.lines
+        self.entries += 1
 
     def file(self, head: Head) -> PlannedFile:
         return PlannedFile(head, tuple(self._records), self.lines)

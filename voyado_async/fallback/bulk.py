@@ -16,6 +16,7 @@ until that is confirmed. Requests go out one after another, which is far below E
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 
 from voyado_async.delivery import (
@@ -80,7 +81,7 @@ class BulkRoad:
         on_the_road = set(await self._store.lanes_on_the_road())
         order = ChangeOrder()
         lanes: dict[int, int] = {}
-        batches = {kind: Batch(AT_MOST) for kind in (Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE)}
+        batches = {kind: Batch(AT_MOST, max_entries=sys.maxsize) for kind in (Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE)}
         async for message in self._store.exhausted():
             form = self._form_of(message)
             if not order.may_leave(message, form) or not isinstance(form, FileForm) or message.lane in on_the_road:

@@ -61,6 +61,12 @@ def test_changes_of_one_contact_become_one_record_in_which_the_later_value_wins(
     assert [[part.entry_id for part in record.parts] for record in file.records] == [[0, 2], [1]]
 
 
+def test_changes_of_one_contact_fill_a_file_when_they_are_twice_as_many_as_its_lines() -> None:
+    files = plan_files(enumerate(contact({}) for _ in range(7)), 3)
+    assert [file.entry_ids for file in files] == [(0, 1, 2, 3, 4, 5), (6,)]
+    assert [file.lines for file in files] == [1, 1]
+
+
 def test_a_merged_change_takes_no_line_so_a_full_file_still_takes_it() -> None:
     forms = [contact({"contactId": str(n)}, subject=str(n)) for n in range(3)]
     assert shares([*forms, contact({"contactId": "0"}, subject="0")], 3) == [(0, 3, 1, 2)]
