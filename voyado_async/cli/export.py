@@ -60,8 +60,8 @@ class ExportReport(msgspec.Struct, frozen=True):
 def export(invocation: Invocation, /, folder: Path, ids: tuple[int, ...], as_json: bool, **filters: Any) -> None:
     """Write the XML files of entries to a folder; move nothing.
 
-    DIR is made where it is not there. Entries are selected by id or by filters; without a state or an id, those that are
-    neither delivered nor discarded. None is moved, so what you carry to Engage from here may arrive by the API or by file as well.
+    DIR is made where it is not there. Entries are selected by id or by filters; without a state or an id, those that
+    are neither delivered nor discarded. What you carry to Engage from here may arrive by the API or by file as well.
     """
     which = filter_of(**filters)
     if ids or not which.states:

@@ -262,7 +262,7 @@ class SqliteOutbox:
     async def exhausted(self) -> AsyncIterator[Message]:
         # Which ones, at one moment: were an older change of a contact exhausted while the newer ones are read already,
         # it would be left behind and overwrite them later.
-        ids = array("q", [row[0] for row in await self._rows("exhausted_now")])
+        ids = await self._read(lambda c: array("q", (row[0] for row in c.execute(SQL["exhausted_now"]))))
         for start in range(0, len(ids), CHUNK):
             for message in moves.messages(
                 await self._rows("exhausted", ids=as_json(ids[start : start + CHUNK].tolist()))
