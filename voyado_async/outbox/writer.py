@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 MAX_ROWS = 500
 """Rows in one commit: it stays below some 10 ms, and no transaction of ours may hold the turn for 50 (DESIGN 3)."""
+CUT_ROWS = 100
+"""Rows in one commit where another process had the turn when it was wanted: that one waits for each of ours."""
 MAX_BYTES = 4_000_000
 """Content in one commit, for the same reason; a single larger write goes alone."""
 
@@ -112,6 +114,7 @@ class Writer:
         self._waiting: deque[_Write] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._contended = turn.contended
         self._pid = os.getpid()
         self.commits = 0
 
@@ -215,9 +218,11 @@ class Writer:
     def _next_batch(self) -> list[_Write]:
         batch: list[_Write] = []
         rows = size = 0
+        before, self._contended = self._contended, self._turn.contended
+        most = MAX_ROWS if self._contended == before else CUT_ROWS
         while self._waiting:
             write = self._waiting[0]
-            if batch and (rows + write.rows > MAX_ROWS or size + write.size > MAX_BYTES):
+            if batch and (rows + write.rows > most or size + write.size > MAX_BYTES):
                 break
             rows += write.rows
             size += write.size

@@ -15,6 +15,7 @@ from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.outbox import sqlite as store
 from voyado_async.outbox import writer
+from voyado_async.outbox.lock import LockFile
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Settlement
@@ -38,6 +39,23 @@ async def test_one_write_is_one_commit(outbox: SqliteOutbox) -> None:
     before = outbox.commits
     await outbox.enqueue([draft() for _ in range(50)])
     assert outbox.commits - before == 1
+
+
+async def test_batches_are_cut_while_another_process_wants_the_turn_and_whole_again_afterwards(
+    outbox: SqliteOutbox,
+) -> None:
+    other = LockFile(f"{outbox.path}-turn")
+    assert other.take()
+    first = asyncio.create_task(outbox.enqueue([draft()]))
+    while not outbox._turn.contended:
+        await asyncio.sleep(0.01)
+    before = outbox.commits
+    writes = [asyncio.create_task(outbox.enqueue([draft(lane=f"contact:{n}")])) for n in range(450)]
+    await asyncio.sleep(0)
+    other.close()
+    await first
+    await asyncio.gather(*writes)
+    assert outbox.commits - before == 3  # the first one, a cut one, and the rest together
 
 
 async def test_concurrent_marks_and_settlements_share_few_commits(outbox: SqliteOutbox) -> None:
