@@ -67,7 +67,7 @@ def spool(
     rows = connection.execute(SQL["spool_entries"], {"file": file_id, "ids": as_json(ids), "now": now}).fetchall()
     line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
     moves.record(connection, [(entry, line) for entry, _ in rows])
-    moves.refresh(connection, {lane for _, lane in rows})
+    moves.refresh(connection, {lane for _, lane in rows}, now)
     if last and len(rows) == len(ids):
         connection.execute(SQL["mark_complete"], {"id": file_id})
     return [entry for entry, _ in rows]
@@ -127,7 +127,7 @@ def _move(
     }  # fmt: skip
     rows = connection.execute(SQL["move_file_entries"], values).fetchall()
     moves.record(connection, [(entry, Attempt(change.now, "file", state, code=name)) for entry, _, state in rows])
-    moves.refresh(connection, {lane for _, lane, _ in rows})
+    moves.refresh(connection, {lane for _, lane, _ in rows}, change.now)
     return [entry for entry, _, _ in rows]
 
 

@@ -28,6 +28,10 @@ _INSERTS = {
 }
 _encode = msgspec.json.Encoder().encode
 
+LONGEST_DELAY = 90 * 60 * 1000
+"""A due time further away than this (ms) can only come from a clock that was set back, and is due now. The longest
+legal delay is a Retry-After of an hour with its jitter."""
+
 CONTACT = "contact:"
 """Lanes of contacts whose id is known begin with it."""
 
@@ -195,13 +199,14 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], *, held: bool) -> 
     span = {"first": new[0].id, "last": new[-1].id}
     connection.execute(SQL["head_new"], span)
     if held and (lanes := [row[0] for row in connection.execute(SQL["held_lanes"], span).fetchall()]):
-        refresh(connection, lanes)
+        refresh(connection, lanes, drafts[0][2].created)
     connection.execute(SQL["count_enqueued"], {"last": span["last"]})
 
 
-def refresh(connection: sqlite3.Connection, lanes: Iterable[int]) -> None:
-    """Put lanes right after a move."""
-    connection.execute(SQL["refresh_lanes"], {"lanes": as_json(list(lanes))})
+def refresh(connection: sqlite3.Connection, lanes: Iterable[int], now: int) -> None:
+    """Put lanes right after a move. A rest that ends further away than any may (the clock was set back) is over: it
+    would make every later due time of its lane count for nothing."""
+    connection.execute(SQL["refresh_lanes"], {"lanes": as_json(list(lanes)), "far": now + LONGEST_DELAY})
 
 
 def record(connection: sqlite3.Connection, lines: Sequence[tuple[int, Attempt]]) -> None:
@@ -254,7 +259,7 @@ def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlemen
     if released := [s.id for s in settlements if s.id in moved and s.target in (State.REJECTED, State.DISCARDED)]:
         connection.execute(SQL["release_keys"], {"ids": as_json(released)})
     if moved:
-        refresh(connection, set(moved.values()))
+        refresh(connection, set(moved.values()), now)
     return set(moved)
 
 
@@ -267,7 +272,7 @@ def take_over(connection: sqlite3.Connection, now: int, rest_until: int) -> int:
     for lane in lanes:
         connection.execute(SQL["rest_lane"], {"lane": lane, "until": rest_until})
     if lanes:
-        refresh(connection, lanes)
+        refresh(connection, lanes, now)
     return len(rows)
 
 
@@ -278,7 +283,7 @@ def exhaust_lanes(connection: sqlite3.Connection, lanes: Sequence[int], now: int
     line = Attempt(at=now, what="skipped", outcome="exhausted", code="BreakerOpen")
     record(connection, [(entry, line) for entry, _ in rows])
     if rows:
-        refresh(connection, {lane for _, lane in rows})
+        refresh(connection, {lane for _, lane in rows}, now)
     return len(rows)
 
 
@@ -288,7 +293,7 @@ def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
     line = Attempt(at=now, what="skipped", outcome="retry", code="ApiIsBack")
     record(connection, [(row[0], line) for row in rows])
     if rows:
-        refresh(connection, {row[1] for row in rows})
+        refresh(connection, {row[1] for row in rows}, now)
     return len(rows)
 
 
@@ -308,7 +313,7 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
     connection.execute(SQL["join_entries"], sides)
     connection.execute(SQL["join_lane"], sides)
     connection.execute(SQL["join_joined"], sides)
-    refresh(connection, [target])
+    refresh(connection, [target], now)
     return True
 
 
@@ -317,7 +322,7 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
     rows = connection.execute(SQL["cancel"], {"id": entry_id, "reason": reason, "now": now}).fetchall()
     connection.execute(SQL["release_keys"], {"ids": as_json([row[0] for row in rows])})
     record(connection, [(row[0], Attempt(at=now, what="operator", outcome="discarded", code=reason)) for row in rows])
-    refresh(connection, [row[1] for row in rows])
+    refresh(connection, [row[1] for row in rows], now)
     return bool(rows)
 
 

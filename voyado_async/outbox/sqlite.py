@@ -33,7 +33,7 @@ from voyado_async.errors import (
 from voyado_async.outbox import file_moves, moves, purging
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
-from voyado_async.outbox.moves import SQL, Prepared, as_json, contact_lane
+from voyado_async.outbox.moves import LONGEST_DELAY, SQL, Prepared, as_json, contact_lane
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -60,10 +60,6 @@ SPAN = 5_000
 
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
-
-LONGEST_DELAY = 90 * 60 * 1000
-"""A due time further away than this (ms) can only come from a clock that was set back, and is due now. The longest
-legal delay is a Retry-After of an hour with its jitter."""
 
 _FAR = 1 << 62
 _OLDEST_SQLITE = (3, 38, 0)

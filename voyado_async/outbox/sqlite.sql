@@ -125,8 +125,12 @@ heads AS MATERIALIZED (
 UPDATE lane SET
     head = heads.head,
     hold = heads.hold,
-    due = CASE WHEN heads.head IS NOT NULL THEN max(entry.due, lane.rest_until) END,
-    rank = coalesce(entry.kind <> 'redeem', 1)
+    due = CASE
+        WHEN heads.head IS NOT NULL
+        THEN max(entry.due, CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END)
+    END,
+    rank = coalesce(entry.kind <> 'redeem', 1),
+    rest_until = CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END
 FROM heads LEFT JOIN entry ON entry.id = heads.head
 WHERE lane.id = heads.lane;
 

@@ -292,6 +292,9 @@ async def test_late_failures_of_requests_sent_before_it_opened_are_no_answer_to_
         waits.set_result(UNWELL)
     await world.clock.advance(200)
     assert len(world.carrier.requests) == before + 1  # one probe at a time
+    record = await world.outbox.breaker()
+    assert record is not None
+    assert (record.state, record.probes) == ("probing", 0)
     probe.set_result(Delivered())
     await rest()
     assert world.told(BreakerChanged)[-1].state == "closed"
@@ -503,11 +506,10 @@ async def test_only_one_of_two_drainers_drains_and_the_other_takes_over_within_a
     second = world.make(outbox=second_outbox)
     standing_by = asyncio.create_task(second.run())
     await world.clock.advance(3)
-    assert world.drainer.draining
-    assert not second.draining
+    assert [world.drainer.draining, second.draining] == [True, False]
     await world.stop()
     await world.clock.advance(1)
-    assert second.draining
+    assert [world.drainer.draining, second.draining] == [False, True]
     entry = await world.put_one()
     await world.clock.advance(0.3)
     assert await world.state(entry) is State.DELIVERED
@@ -821,8 +823,11 @@ async def test_an_address_that_belongs_to_somebody_else_by_now_is_sent_there_and
     assert len(world.carrier.looked) < 6
 
 
-async def test_an_entry_that_was_claimed_while_its_lane_was_joined_is_not_sent_twice(world: World) -> None:
-    """The confirmation of an imported creation tells the contact while an entry of its lane waits at the gate."""
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_an_entry_that_was_claimed_while_its_lane_was_joined_is_not_sent_twice(world: World, turns: int) -> None:
+    """The confirmation of an imported creation tells the contact while an entry of its lane is claimed, or waits at the
+    gate; `turns` of the loop is what a read takes."""
+    world.outbox._reader.hops = lambda: turns  # type: ignore[union-attr]  # an InlineConnection
     created = await world.put_one(EMAIL, Kind.CONTACT_CREATE)
     await world.import_by_file(created)
     world.carrier.latency = 0.5
@@ -862,6 +867,24 @@ async def test_an_imported_entry_is_confirmed_and_told_what_a_newer_one_has_set(
     assert [(entry, fields) for _, entry, fields in world.carrier.confirmed] == [(older, frozenset({"street"}))]
     assert await world.states(older, newer) == [State.DELIVERED, State.DELIVERED]
     assert world.carrier.sent[0][0] >= world.carrier.confirmed[0][0]
+
+
+async def test_a_confirmation_that_may_still_be_under_way_is_not_overtaken(world: World) -> None:
+    """It leaves no mark on disk, so a process that takes over can't tell: it waits as long as a lane rests."""
+    older = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
+    await world.import_by_file(older)
+    newer = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
+    world.carrier.confirms = answer()
+    await world.start()
+    await world.clock.until(lambda: world.carrier.confirmed, within=20)
+    await world.stop()
+    gone = world.clock.monotonic()
+    world.carrier.confirms = Delivered()
+    await world.start()
+    await world.clock.advance(30)
+    assert await world.states(older, newer) == [State.DELIVERED, State.DELIVERED]
+    assert world.carrier.confirmed[-1][0] >= gone + 10
+    assert world.carrier.times(newer)[0] >= gone + 10
 
 
 async def test_a_confirmation_that_fails_is_tried_for_as_long_as_it_takes(world: World) -> None:
@@ -1064,3 +1087,14 @@ async def test_a_clock_that_is_set_back_does_not_hold_confirmations(world: World
     await world.start()
     await world.clock.advance(15)
     assert await world.state(entry) is State.DELIVERED
+
+
+async def test_a_rest_that_a_clock_set_back_leaves_far_ahead_does_not_make_retries_follow_at_once(world: World) -> None:
+    entry = await world.put_one()
+    world.carrier.script[entry].append(UNWELL)
+    world.carrier.sends = REFUSED
+    await world.start()
+    await world.clock.advance(1)
+    world.clock.jump(-24 * HOUR)
+    await world.clock.advance(60)
+    assert len(world.carrier.times(entry)) <= 4

@@ -132,7 +132,7 @@ async def test_not_even_the_probe_goes_when_it_stops(gated: Gated) -> None:
 async def test_who_sends_two_requests_takes_two_places(gated: Gated) -> None:
     first, second = gated.ask(requests=2), gated.ask()
     await gated.clock.advance(1)
-    assert (first.result(), second.result()) == (1000.0, pytest.approx(1000.2))
+    assert [first.result(), second.result()] == pytest.approx([1000.0, 1000.2])
 
 
 async def test_who_is_cancelled_while_it_waits_holds_nobody_up(gated: Gated) -> None:
