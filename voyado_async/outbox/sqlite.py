@@ -204,7 +204,12 @@ class SqliteOutbox:
         return await self._writer.call(lambda c: moves.settle(c, settlements, now), rows=2 * len(settlements))
 
     async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
-        return await self._in_chunks(lambda c: moves.exhaust_lanes(c, lanes, now, CHUNK))
+        # Some lanes at a time: a chunk that had to look through all of them would take the longer the more there are.
+        total = 0
+        for start in range(0, len(lanes), CHUNK):
+            some = lanes[start : start + CHUNK]
+            total += await self._in_chunks(partial(moves.exhaust_lanes, lanes=some, now=now, limit=CHUNK))
+        return total
 
     async def lanes_behind_files(self) -> list[int]:
         return [row[0] for row in await self._rows("lanes_behind_files")]
@@ -213,11 +218,13 @@ class SqliteOutbox:
         return await self._in_chunks(lambda c: moves.bring_back(c, now, CHUNK))
 
     async def _in_chunks(self, move: Callable[[sqlite3.Connection], int]) -> int:
-        """Repeat until nothing moves; others get the turn in between."""
+        """Repeat until nothing more moves; others get the turn in between."""
         total = 0
-        while moved := await self._writer.call(move, rows=CHUNK):
+        while True:
+            moved = await self._writer.call(move, rows=CHUNK)
             total += moved
-        return total
+            if moved < CHUNK:
+                return total
 
     async def take_over(self, now: int, rest_until: int) -> int:
         return await self._writer.call(lambda c: moves.take_over(c, now, rest_until))
@@ -328,7 +335,7 @@ class SqliteOutbox:
         return await self._read(look)
 
     async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
-        rows = await self._rows("newer_changes", lane=message.lane, id=message.id)
+        rows = await self._rows("newer_changes", id=message.id)
         return [(Kind(kind), content) for kind, content in rows]
 
     # looking ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""Floors at several times what `bench_claim.py` and `bench_scale.py` measure, and counts that no noise touches."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from perf_backlog import SHAPES, Shape, filled
+
+from voyado_async.clock import SystemClock
+from voyado_async.outbox.sqlite import CHUNK, SqliteOutbox, open_outbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Attempt, Settlement
+
+pytestmark = pytest.mark.slow
+
+MANY = 50_000
+CLOCK = SystemClock()
+HOT = SHAPES[2]
+
+
+@pytest.fixture(params=SHAPES, ids=lambda shape: shape.name)
+async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
+    shape: Shape = request.param
+    opened = await filled(tmp_path / "outbox.db", shape, MANY)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def hot(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
+    opened = await filled(tmp_path / "outbox.db", HOT, MANY)
+    yield opened
+    await opened.close()
+
+
+async def steps(outbox: SqliteOutbox, *, of: str) -> list[int]:
+    """Counts the steps of SQLite's machine (in hundreds) of whatever a connection does from now on."""
+    count: list[int] = []
+    connection = outbox._reader if of == "reader" else outbox._writer._connection
+    assert connection is not None
+
+    def step() -> int:
+        count.append(1)
+        return 0
+
+    await connection.run(lambda database: database.set_progress_handler(step, 100))
+    return count
+
+
+async def test_a_claim_costs_as_little_as_its_batch_however_much_waits(outbox: SqliteOutbox) -> None:
+    """Some fifty steps for each entry; a scan would take hundreds of thousands."""
+    count = await steps(outbox, of="reader")
+    began = time.perf_counter()
+    messages = await outbox.claim(100, CLOCK.now(), frozenset())
+    took = time.perf_counter() - began
+    assert messages
+    assert len(count) * 100 < 15_000
+    assert took < 0.25
+
+
+async def test_marking_and_settling_touch_their_own_entries_only(outbox: SqliteOutbox) -> None:
+    messages = await outbox.claim(50, CLOCK.now(), frozenset())
+    count = await steps(outbox, of="writer")
+    commits = outbox.commits
+    assert all(await asyncio.gather(*(outbox.mark_sending(message.id) for message in messages)))
+    done = Attempt(CLOCK.now(), "request", "delivered", 200)
+    moved = (outbox.settle(Settlement(m.id, State.SENDING, State.DELIVERED, done)) for m in messages)
+    assert all(await asyncio.gather(*moved))
+    assert outbox.commits - commits <= 4
+    assert len(count) * 100 < 1500 * len(messages) + 5000
+
+
+async def test_opening_does_not_look_at_what_is_there(hot: SqliteOutbox) -> None:
+    await hot.close()
+    began = time.perf_counter()
+    again = await open_outbox(hot.path, base_url="https://bench.example", clock=CLOCK)
+    count = await steps(again, of="reader")
+    assert await again.next_due(CLOCK.now()) is None
+    assert time.perf_counter() - began < 1
+    assert len(count) <= 1
+    await again.close()
+
+
+async def test_large_moves_let_others_write_in_between(hot: SqliteOutbox) -> None:
+    """The whole lane of one contact is exhausted and brought back while another connection writes all the time."""
+    lane = await hot.lane_of("hot")
+    assert lane is not None
+    held = sorted(await holds_while(hot, hot.exhaust_lanes([lane], CLOCK.now())))
+    assert len(held) >= 45_000 / CHUNK
+    assert held[len(held) // 2] < 0.05
+    held = sorted(await holds_while(hot, hot.bring_back(CLOCK.now())))
+    assert len(held) >= 45_000 / CHUNK
+    assert held[len(held) // 2] < 0.05
+    assert [finding for finding in await hot.verify() if not finding.ok] == []
+
+
+async def test_exhausting_many_lanes_costs_each_chunk_its_own_entries_only(tmp_path: Path) -> None:
+    outbox = await filled(tmp_path / "outbox.db", SHAPES[0], 20_000)
+    costs = []
+    for lanes in (range(1, 201), range(201, 2001)):
+        count = await steps(outbox, of="writer")
+        moved = await outbox.exhaust_lanes(list(lanes), CLOCK.now())
+        assert moved == 10 * len(lanes)
+        costs.append(len(count) / moved)
+    assert costs[1] < 1.5 * costs[0]
+    await outbox.close()
+
+
+async def holds_while(outbox: SqliteOutbox, move: object) -> list[float]:
+    """How long each of its transactions took (s), by when they began and ended."""
+    assert asyncio.iscoroutine(move)
+    held: list[float] = []
+    since = 0.0
+
+    def trace(statement: str) -> None:
+        nonlocal since
+        if statement.startswith("BEGIN"):
+            since = time.perf_counter()
+        elif statement.startswith("COMMIT"):
+            held.append(time.perf_counter() - since)
+
+    def switch(on: bool) -> None:
+        outbox._writer._connection._conn.set_trace_callback(trace if on else None)
+
+    await outbox._writer._connection.run(lambda database: switch(True))
+    assert await move > 0
+    await outbox._writer._connection.run(lambda database: switch(False))
+    return held
+
+
+async def test_reading_what_may_leave_by_file_takes_memory_for_ids_only(hot: SqliteOutbox) -> None:
+    lane = await hot.lane_of("hot")
+    assert lane is not None
+    await hot.exhaust_lanes([lane], CLOCK.now())
+    database = sqlite3.connect(hot.path)
+    (exhausted,) = database.execute("SELECT count(*) FROM entry WHERE state = 'exhausted'").fetchone()
+    database.close()
+    began = time.perf_counter()
+    leaving = hot.exhausted()
+    first = await anext(leaving)
+    assert time.perf_counter() - began < 1
+    count = 1
+    async for _ in leaving:
+        count += 1
+    assert (first.id, count) == (1, exhausted)
