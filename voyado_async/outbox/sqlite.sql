@@ -462,13 +462,14 @@ ORDER BY entry.due, entry.id
 LIMIT :limit;
 
 -- name: newer_changes
--- The contact writes of a lane that are newer and were not dropped.
+-- The contact writes of an entry's lane that are newer and were not dropped. The lane is the one where it is now: since
+-- it was read, it may have been joined.
 SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane = :lane AND entry.id > :id AND entry.kind = 'contact_update'
+WHERE entry.lane = (SELECT lane FROM entry WHERE id = :id) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.state IN ('pending', 'sending')
 UNION ALL
 SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane = :lane AND entry.id > :id AND entry.kind = 'contact_update'
+WHERE entry.lane = (SELECT lane FROM entry WHERE id = :id) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
 
 -- ---------------------------------------------------------------------------------------------------------- looking

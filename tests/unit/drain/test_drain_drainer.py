@@ -1098,3 +1098,18 @@ async def test_a_rest_that_a_clock_set_back_leaves_far_ahead_does_not_make_retri
     world.clock.jump(-24 * HOUR)
     await world.clock.advance(60)
     assert len(world.carrier.times(entry)) <= 4
+
+
+async def test_what_is_newer_is_asked_for_in_the_lane_that_the_entry_is_in_by_then(world: World) -> None:
+    """The confirmation of the first tells whose address it is: the lanes join while the others wait at the gate."""
+    redeem = await world.put_one(EMAIL, Kind.REDEEM)
+    older = [await world.put_one(EMAIL, Kind.CONTACT_UPDATE, body) for body in (b"city", b"street", b"zip")]
+    await world.import_by_file(redeem, *older)
+    world.carrier.latency = 0.05
+    world.carrier.confirms = Delivered("looked_up", contact_id="anna")
+    await world.start(rate=1.0)
+    await world.clock.advance(60)
+    assert set(await world.states(*older, redeem)) == {State.DELIVERED}
+    newer = {entry: fields for _, entry, fields in world.carrier.confirmed}
+    assert [newer[entry] for entry in older] == [{"street", "zip"}, {"zip"}, set()]
+    assert newer[redeem] == set()
