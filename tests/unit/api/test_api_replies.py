@@ -349,7 +349,7 @@ def test_a_look_up_without_a_usable_answer_changes_nothing_and_is_tried_again(re
     ):
         assert isinstance(found, RetryAt)
         assert found.transient
-        assert not found.unknown
+        assert found.unknown is False
 
 
 @pytest.mark.parametrize("body", [b'{"id":"1"}', b"[]", b"7", b'""', b'"a b"'])
@@ -367,12 +367,26 @@ def test_a_list_of_assignments_that_is_none_is_strange(body: bytes) -> None:
     "reply", [says(200, body=b'"x"'), says(404, "ContactNotFound"), says(400, "InvalidEmailAddress")]
 )
 def test_any_answer_of_engages_own_shows_the_probe_that_it_is_well(reply: Reply) -> None:
-    assert isinstance(replies.alive(reply), Delivered)
+    assert replies.alive(reply) == Delivered(status=reply.status, duration_ms=12)
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_the_probe_sees_that_the_key_does_not_work(status: int) -> None:
     assert replies.alive(says(status)) == NotAllowed(status, duration_ms=12)
+
+
+@pytest.mark.parametrize("unknown", HISTORIES)
+def test_a_tenant_that_is_set_up_wrongly_is_told_from_the_look_up_with_what_may_have_happened(unknown: bool) -> None:
+    asked, reply = message(Kind.REDEEM, unknown=unknown), says(500, "InvalidSystemConfiguration")
+    for found in (replies.seen_redeemed(asked, ASSIGNMENT, reply), replies.looked_for(asked, reply)):
+        assert found == Rejected("InvalidSystemConfiguration", 500, may_have_happened=unknown, duration_ms=12)
+
+
+@pytest.mark.parametrize("body", [b"\n <html>", b"<?xml version='1.0'?>"])
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/xml", "application/json"])
+def test_a_page_is_known_by_its_type_or_by_how_it_begins(body: bytes, content_type: str) -> None:
+    assert replies.is_page(says(200, body=body, content_type=content_type))
+    assert replies.is_page(says(200, body=b"[]", content_type=content_type)) is (content_type != "application/json")
 
 
 # codes and headers ----------------------------------------------------------------------------------------------------
@@ -420,6 +434,7 @@ NOW = as_instant(datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
         ("Sun, 22 Nov 2026 09:00:00 GMT", 0.0),
         ("Mon, 23 Nov 2026 10:00:00 GMT", 3600.0),
         ("Sun, 22 Nov 2026 10:00:30 -0000", 30.0),
+        ("Sun, 22 Nov 2026 12:00:30 +0200", 30.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(header: str | None, seconds: float | None) -> None:

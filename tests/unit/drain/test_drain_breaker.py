@@ -155,3 +155,60 @@ def test_a_closed_record_restores_a_closed_breaker() -> None:
     one.restore(BreakerRecord(CLOSED, 9))
     assert one.closed
     assert one.allowed == 10
+
+
+def test_a_new_one_has_nothing_behind_it() -> None:
+    one = breaker()
+    assert one.to_record(None) == BreakerRecord(CLOSED, 0, 0, 0)
+    assert one.last_failed_lane is None
+    assert not one.probe_due(10**9)
+
+
+def test_where_only_questions_are_answered_each_opening_waits_longer_than_the_last() -> None:
+    """Each probe closes it, the first two entries open it again: such an outage must not cost requests without end."""
+    one, now, waits = opened(), 0, []
+    for _ in range(6):
+        waits.append(one.next_probe - now)
+        now = one.next_probe
+        one.probe()
+        assert one.answered(now)
+        assert not one.failed(1, now)
+        assert one.failed(2, now)
+    assert waits == [10_000, 10_000, 30_000, 60_000, 300_000, 300_000]
+    assert one.to_record(None).probes == 6
+
+
+def test_after_it_has_ramped_up_the_next_outage_begins_with_the_first_delay() -> None:
+    one = opened()
+    one.probe()
+    one.failed(1, 10_000)
+    one.probe()
+    one.answered(40_000)
+    for _ in range(3):
+        one.answered(40_000)
+        assert one.to_record(None).probes == 1
+    one.answered(40_000)
+    assert (one.allowed, one.to_record(None).probes) == (10, 0)
+    assert [one.failed(lane, 50_000) for lane in (1, 2, 3, 4, 5)] == [False] * 4 + [True]
+    assert one.next_probe == 60_000
+
+
+def test_the_failures_that_opened_it_count_no_further() -> None:
+    one = opened()
+    one.probe()
+    one.answered(10_000)
+    for _ in range(4):
+        one.answered(10_000)
+    assert [one.failed(lane, 20_000) for lane in (1, 2, 3, 4)] == [False] * 4
+
+
+def test_a_probe_is_not_due_because_the_time_is_late() -> None:
+    """Real instants are far larger than any delay."""
+    now = 1_700_000_000_000
+    one = opened(now)
+    assert not one.probe_due(now + 9_999)
+    assert not Breaker(5, (10_000,), 10).probe_due(now)
+    single = Breaker(2, (10_000,), 10)
+    single.failed(1, now)
+    single.failed(2, now)
+    assert not single.probe_due(now)

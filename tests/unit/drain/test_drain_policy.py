@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.drain.policy import REST, Schedule, settle, skip
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Settlement
+from voyado_async.outbox.store import Attempt, Settlement
 
 NOW = 1_700_000_000_000
 SCHEDULE = Schedule((10_000, 30_000, 60_000, 300_000), 8)
@@ -152,3 +153,82 @@ def test_an_entry_is_exhausted_at_the_same_moment_with_requests_or_without() -> 
 
     assert moments(True) == moments(False)
     assert len(moments(True)) == 8
+
+
+def told(outcome: str, code: str | None, status: int | None = None, *, known: bool = True) -> Attempt:
+    return Attempt(NOW, "request", outcome, status, code, duration_ms=12, known=known)
+
+
+WHOLE: list[tuple[str, Outcome, State, Settlement]] = [
+    # name, outcome of an entry with 7 of 8 turns used and an unknown attempt behind it, source, the whole settlement
+    (
+        "delivered",
+        Delivered("looked_up", 200, contact_id="x", duration_ms=12),
+        P,
+        Settlement(7, P, State.DELIVERED, told("delivered", "looked_up", 200), 0, 7, True, contact_id="x"),
+    ),
+    (
+        "rejected",
+        Rejected("Gone", 410, may_have_happened=True, duration_ms=12),
+        S,
+        Settlement(
+            7, S, State.REJECTED, told("rejected", "Gone", 410), 0, 7, True, reason="Gone (may have happened)"
+        ),
+    ),
+    (
+        "429",
+        SlowDown(duration_ms=12),
+        S,
+        Settlement(
+            7, S, P, told("slow_down", "TooManyRequests", 429), NOW + 10_000, 7, True, reason="TooManyRequests"
+        ),
+    ),
+    (
+        "403",
+        NotAllowed(403, duration_ms=12),
+        S,
+        Settlement(7, S, P, told("not_allowed", "NotAllowed", 403), NOW, 7, True, reason="NotAllowed 403"),
+    ),
+    (
+        "exhausted",
+        RetryAt("http_503", 503, unknown=True, duration_ms=12),
+        S,
+        Settlement(
+            7, S, State.EXHAUSTED, told("exhausted", "http_503", 503, known=False), NOW, 8, True, reason="http_503",
+            outage=True, rest_until=NOW + REST,
+        ),
+    ),
+    (
+        "confirmation failed",
+        RetryAt("refused", duration_ms=12),
+        I,
+        Settlement(7, I, I, told("retry", "refused"), NOW + 300_000, 8, True, reason="refused"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outcome", "source", "expected"), [row[1:] for row in WHOLE], ids=[r[0] for r in WHOLE])
+def test_whole_settlements(outcome: Outcome, source: State, expected: Settlement) -> None:
+    assert settled(outcome, source, 7, unknown=True, outage=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "expected"),
+    [
+        (0, Settlement(7, P, P, None, NOW + 11_000, 1, False, "BreakerOpen")),
+        (7, Settlement(7, P, State.EXHAUSTED, None, NOW, 8, False, "BreakerOpen", outage=True)),
+    ],
+)
+def test_whole_settlements_of_a_skipped_turn(slots: int, expected: Settlement) -> None:
+    line = Attempt(NOW, "skipped", "exhausted" if expected.outage else "retry", code="BreakerOpen")
+    found = skip(message(slots), now=NOW, schedule=SCHEDULE, spread=lambda: 1.0)
+    assert found == msgspec.structs.replace(expected, attempt=line)
+
+
+def test_no_delay_is_longer_than_the_schedule_where_engage_names_none() -> None:
+    hurried = Schedule((50,), 8)
+    for outcome in (RetryAt("http_503"), SlowDown()):
+        found = settle(
+            message(), outcome, source=S, what="request", now=NOW, schedule=hurried, outage=False, spread=lambda: 0.0
+        )
+        assert found.due == NOW + 50

@@ -102,3 +102,19 @@ def test_another_429_starts_the_wait_for_growth_again() -> None:
     throttle.slow_down(GROW_AFTER - 1, None)
     throttle.take(GROW_AFTER + 1)
     assert throttle.rate == 10
+
+
+def test_a_rate_that_nothing_slowed_down_stays_as_it_is() -> None:
+    throttle = Throttle(40)
+    for moment in (0.0, 1000.0, 2000.0):
+        throttle.take(moment)
+        assert throttle.rate == 40
+
+
+def test_two_429s_to_requests_that_went_out_one_after_the_other_halve_it_twice() -> None:
+    throttle = Throttle(40)
+    throttle.slow_down(10.0, None, sent=9.0)
+    throttle.slow_down(11.0, None, sent=9.5)
+    assert throttle.rate == 20
+    throttle.slow_down(12.0, None, sent=10.0)
+    assert throttle.rate == 10

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from voyado_async.delivery import FileFamily, FileForm
-from voyado_async.fallback.batch import Batch, plan_files
+from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
+from voyado_async.fallback.batch import Again, Batch, ChangeOrder, Head, plan_files
 
 
 def receipt(lines: int = 1, key: str = "contactId", contact_type: str = "Member", subject: str = "anna") -> FileForm:
@@ -90,3 +90,74 @@ def test_a_full_file_is_handed_out_at_once_and_a_batch_is_empty_after_the_rest()
     assert full.entry_ids == (1,)
     assert [file.entry_ids for file in batch.rest()] == [(2,)]
     assert batch.rest() == []
+
+
+def test_every_file_knows_what_its_records_have_in_common() -> None:
+    forms = [receipt(2), receipt(2), receipt(key="email"), contact({}, subject="bo")]
+    heads = [file.head for file in plan_files(enumerate(forms), 2)]
+    members = ("Member", "contactId")
+    assert heads == [
+        Head(FileFamily.TRANSACTIONS, *members),
+        Head(FileFamily.CONTACTS, *members),
+        Head(FileFamily.TRANSACTIONS, *members),
+        Head(FileFamily.TRANSACTIONS, "Member", "email"),
+    ]
+
+
+def test_entries_of_several_contacts_count_together() -> None:
+    forms = [contact({}, subject=str(n)) for n in (0, 1, 0, 0, 1, 1)]
+    assert [file.entry_ids for file in plan_files(enumerate(forms), 2)] == [(0, 2, 3, 1), (4, 5)]
+
+
+def test_a_form_that_is_not_kept_is_made_again() -> None:
+    form = contact({"city": "Lund"})
+    asked: list[Message] = []
+
+    def make(message: Message) -> FileForm:
+        asked.append(message)
+        return form
+
+    batch = Batch(5)
+    assert batch.add(1, form, Again(change(1), make)) is None
+    assert asked == []
+    (file,) = batch.rest()
+    assert file.records[0].form == form
+    assert asked == [change(1)]
+
+
+def change(number: int, lane: int = 1, kind: Kind = Kind.CONTACT_UPDATE) -> Message:
+    return Message(number, kind, b"{}", lane, f"contact:{lane}", 0)
+
+
+def test_a_change_without_a_file_form_keeps_the_later_ones_of_its_contact_and_nothing_else() -> None:
+    order, form, none = ChangeOrder(), contact({}), NoFileForm("cleared")
+    assert order.may_leave(change(1), form)
+    assert not order.may_leave(change(2), none)
+    assert not order.may_leave(change(3), form)
+    assert not order.may_leave(change(4, kind=Kind.CONTACT_TYPE), form)
+    assert order.may_leave(change(5, lane=2), form)
+    assert order.may_leave(change(6, kind=Kind.RECEIPT), receipt())
+    assert order.may_leave(change(7, kind=Kind.CONTACT_CREATE), none)
+
+
+def test_a_contact_named_in_another_way_closes_the_file_of_the_older_change() -> None:
+    order, by_id, by_email = ChangeOrder(), contact({}), contact({}, key="email", subject="a@example.com")
+    assert order.before(change(1), by_id) is None
+    assert order.before(change(2), by_id) is None
+    assert order.before(change(3, lane=2), by_email) is None
+    assert order.before(change(4), receipt()) is None
+    assert order.before(change(5), by_email) == Head.of(by_id)
+    assert order.before(change(6), by_email) is None
+    assert order.before(change(7), by_id) == Head.of(by_email)
+
+
+def test_a_file_is_closed_and_handed_out_alone() -> None:
+    batch = Batch(5)
+    batch.add(1, receipt())
+    batch.add(2, redemption())
+    head = Head.of(receipt())
+    assert batch.is_open(head)
+    closed = batch.close(head)
+    assert (closed.head, closed.entry_ids) == (head, (1,))
+    assert not batch.is_open(head)
+    assert [file.entry_ids for file in batch.rest()] == [(2,)]

@@ -135,3 +135,27 @@ def test_only_what_nothing_needs_is_removed() -> None:
     present = [*records, "unknown.xml", "foreign.xml"]
     removed = plans.to_remove(present, records, {"unknown.xml"}, retention_days=30, now=32 * day)
     assert removed == ["old.xml", "withdrawn.xml", "lost.xml", "unknown.xml"]
+
+
+def test_news_tell_of_which_file_and_whether_it_was_seen_and_pass_over_others() -> None:
+    files = [
+        file(1),
+        file(2, state=FileState.UPLOADED, uploaded=0),
+        file(3, state=FileState.UPLOADED, uploaded=0, seen=0),
+    ]
+    assert plans.news_of(files, {"2.xml"}, import_period=3600, now=5) == [
+        plans.News(files[1], imported=False, seen=True, problem=None),
+        plans.News(files[2], imported=True),
+    ]
+
+
+@pytest.mark.parametrize(("since", "told"), [(HOUR // 4 - 1, False), (HOUR // 4, True)])
+def test_that_a_file_is_still_there_is_written_down_four_times_a_period(since: int, told: bool) -> None:
+    watched = file(state=FileState.UPLOADED, uploaded=0, seen=1)
+    assert bool(plans.news_of([watched], {"1.xml"}, import_period=3600, now=1 + since)) is told
+
+
+@pytest.mark.parametrize(("age", "removed"), [(30 * 24 * HOUR - 1, []), (30 * 24 * HOUR, ["1.xml"])])
+def test_an_imported_file_is_kept_for_the_retention_to_the_millisecond(age: int, removed: list[str]) -> None:
+    records = {"1.xml": file(state=FileState.IMPORTED, imported=7)}
+    assert plans.to_remove(["1.xml"], records, {"1.xml"}, retention_days=30, now=7 + age) == removed
