@@ -111,6 +111,9 @@ class Model:
                 if reply is None or not (reply.failure is Failure.REFUSED or reply.status in KNOWN):
                     self._sent.add(subject)
                     self._looked.discard(subject)
+        if request.operation is Operation.LIST_ASSIGNMENTS and reply.status == 400:
+            # The question itself is refused: nothing can be looked up, and the redeem call tells.
+            self._of(dict(request.params)["contactId"])
         return reply
 
     def _subject(self, request: EngageRequest) -> str:
