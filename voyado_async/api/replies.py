@@ -226,10 +226,8 @@ def accepted(message: Message, reply: Reply) -> Outcome:
 def redeemed(message: Message, reply: Reply) -> Outcome:
     """The outcome of a redeem call. "Already redeemed" is ours only after an attempt whose outcome is unknown."""
     outcome = accepted(message, reply)
-    if isinstance(outcome, Rejected) and outcome.code == ALREADY_REDEEMED:
-        if message.unknown:
-            return Delivered("conflict", outcome.status, duration_ms=outcome.duration_ms)
-        return msgspec.structs.replace(outcome, may_have_happened=False)
+    if isinstance(outcome, Rejected) and outcome.code == ALREADY_REDEEMED and message.unknown:
+        return Delivered("conflict", outcome.status, duration_ms=outcome.duration_ms)
     return outcome
 
 

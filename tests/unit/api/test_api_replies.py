@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -439,6 +440,21 @@ NOW = as_instant(datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
 )
 def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(header: str | None, seconds: float | None) -> None:
     assert replies.retry_after_seconds(header, NOW) == seconds
+
+
+def test_a_date_without_a_zone_is_utc_wherever_the_shop_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert replies.retry_after_seconds("Sun, 22 Nov 2026 10:00:30 -0000", NOW) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_an_id_on_a_page_is_no_answer() -> None:
+    reply = says(200, body=f'"{GUID}"'.encode(), content_type="text/html")
+    assert replies.looked_for(message(), reply) == RetryAt("unexpected_answer", 200, duration_ms=12)
 
 
 def test_retry_after_of_a_5xx_is_handed_on() -> None:

@@ -30,6 +30,7 @@ def opened(now: int = 0) -> Breaker:
         ([1] * 100 + [2], OPEN),
         ([None] * 100, CLOSED),
         ([None, None, None, 1, 2], OPEN),
+        ([None, None, None, None, 1], CLOSED),
     ],
 )
 def test_it_opens_after_five_failures_in_a_row_from_at_least_two_lanes(lanes: list[int | None], state: str) -> None:
@@ -212,3 +213,14 @@ def test_a_probe_is_not_due_because_the_time_is_late() -> None:
     single.failed(1, now)
     single.failed(2, now)
     assert not single.probe_due(now)
+
+
+def test_with_one_connection_there_is_no_ramp_and_each_outage_begins_with_the_first_delay() -> None:
+    one = breaker(failures=2, concurrency=1)
+    assert [one.failed(lane, 0) for lane in (1, 2)] == [False, True]
+    one.probe()
+    one.failed(1, 10_000)
+    one.probe()
+    one.answered(40_000)
+    assert [one.failed(lane, 50_000) for lane in (1, 2)] == [False, True]
+    assert one.next_probe == 60_000
