@@ -6,11 +6,13 @@ leaves the outcome unknown.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import msgspec
 
 from voyado_async.api import replies
 from voyado_async.api.http import Http
-from voyado_async.api.readback import missing
+from voyado_async.api.readback import absent, missing
 from voyado_async.api.replies import KeyTaken, NotFound
 from voyado_async.api.routes import EngageRequest, Routes, build
 from voyado_async.delivery import Delivered, Kind, LookUp, Message, Outcome, Rejected, Request, SameContact
@@ -18,7 +20,7 @@ from voyado_async.errors import EngageError
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address, find
 from voyado_async.kinds.call import Call, Operation
-from voyado_async.models.contacts import read_contact
+from voyado_async.models.contacts import Contact, read_contact
 from voyado_async.models.payload import to_json
 
 _NOBODY = "nobody@voyado-async.invalid"  # .invalid is reserved (RFC 2606): it is nobody's address
@@ -162,7 +164,7 @@ class EngageCarrier:
             case Kind.CONTACT_UPDATE:
                 return await self._confirm_update(carried, newer)
             case Kind.CONTACT_CREATE:
-                return await self._confirm_creation(carried)
+                return await self._confirm_creation(carried, newer)
             case Kind.REDEEM | Kind.RECEIPT | Kind.CONTACT_TYPE:
                 next_step = await self.look_up(carried)
         if isinstance(next_step, Request):
@@ -170,15 +172,21 @@ class EngageCarrier:
         assert not isinstance(next_step, SameContact)  # these kinds look for no contact
         return next_step
 
-    async def _confirm_creation(self, message: Message) -> Outcome:
-        """Found by its key, it is there, and only its id was missing. Else it is created."""
-        named = contact_create.key_of(contact_create.read(message.body), self._contact_key)
+    async def _confirm_creation(self, message: Message, newer: frozenset[str]) -> Outcome:
+        """Found by its key, it is there; else it is created.
+
+        What it lacks is filled in: where Engage skipped the file in silence, a later file with a change of this contact
+        has made it, with nothing but that change (ref 6.4: the section is an upsert). What it has is left alone.
+        """
+        content = contact_create.read(message.body)
+        named = contact_create.key_of(content, self._contact_key)
         found = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))
         match found:
             case NotFound():
                 return await self.send(message, self.request(message))
             case SameContact():
-                return Delivered("looked_up", found.status, found.contact_id, found.duration_ms)
+                ours = contact_update.left_without(contact_create.contact_of(content), newer)
+                return await self._repair(message, found.contact_id, ours, absent)
         return found
 
     async def _confirm_update(self, message: Message, newer: frozenset[str]) -> Outcome:
@@ -196,6 +204,16 @@ class EngageCarrier:
         ours = contact_update.left_without(contact_update.changes_of(contact_update.read(message.body)), newer)
         if not ours:
             return Delivered("looked_up", contact_id=contact_id)
+        return await self._repair(message, contact_id, ours, missing)
+
+    async def _repair(
+        self,
+        message: Message,
+        contact_id: str,
+        ours: Mapping[str, object],
+        compare: Callable[[Mapping[str, object], Contact], dict[str, object]],
+    ) -> Outcome:
+        """Read the contact and send of `ours` what `compare` finds it lacks."""
         question = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
         reply = await self._http.send(build(self._routes, question))
         refused = replies.trouble(reply, earlier_unknown=True, changes=False)
@@ -205,7 +223,7 @@ class EngageCarrier:
             contact = read_contact(reply.body)
         except EngageError:
             return replies.strange(reply, changes=False)
-        left = missing(ours, contact)
+        left = compare(ours, contact)
         if not left:
             return Delivered("looked_up", reply.status, contact_id, reply.duration_ms)
         return await self.send(message, build(self._routes, contact_update.patch(contact_id, to_json(left))))

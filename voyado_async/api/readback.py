@@ -28,6 +28,17 @@ def missing(changes: Mapping[str, object], contact: Contact) -> dict[str, object
     return left
 
 
+def absent(values: Mapping[str, object], contact: Contact) -> dict[str, object]:
+    """The part of `values` for which the contact has nothing. Preferences and consents are never among it: a "no" of
+    the person's own looks the same as one that nobody gave."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in (PREFERENCES, "consents", "contactType") and value not in (None, "")
+        if contact.value(name) in (None, "")
+    }
+
+
 def _shows(contact: Contact, name: str, sent: object) -> bool:
     return name != "consents" and _same(name, sent, contact.value(name))
 

@@ -399,9 +399,23 @@ async def test_an_update_that_cannot_be_read_back_is_not_delivered(told: bytes, 
 
 @pytest.mark.parametrize("draft", [CREATION, UPSERT])
 async def test_a_created_contact_is_found_by_its_key_and_its_id_told(draft: Draft) -> None:
-    outcome, place = await confirmed(draft, json_answer(200, CONTACT))
+    contact = {"id": CONTACT, "contactType": "Member", "email": "anna@example.com", "city": "Malmö"}
+    outcome, place = await confirmed(draft, json_answer(200, CONTACT), json_answer(200, contact))
     assert outcome == Delivered("looked_up", 200, CONTACT)
-    assert place.lines == [FIND]
+    assert place.lines == [FIND, READ]
+
+
+async def test_a_created_contact_gets_what_it_lacks_and_nothing_that_it_has_or_a_newer_entry_set() -> None:
+    """Its file was skipped in silence, and a later file with a change has made the contact (ref 6.4: an upsert)."""
+    written = {"email": "anna@example.com", "firstName": "Anna", "city": "Lund", "street": "Byvägen 1"}
+    draft = contact_create.draft(written | {"preferences": {"acceptsSms": True}}, contact_key="email")
+    seen = {"id": CONTACT, "email": "anna@example.com", "city": "Malmö", "preferences": {"acceptsSms": False}}
+    outcome, place = await confirmed(
+        draft, json_answer(200, CONTACT), json_answer(200, seen), answer(200), newer=frozenset({"street"})
+    )
+    assert outcome == Delivered("accepted", 200, CONTACT)
+    assert place.lines == [FIND, READ, PATCH]
+    assert place.seen[-1].body == b'{"firstName":"Anna"}'
 
 
 async def test_a_contact_that_the_file_did_not_create_is_created() -> None:
