@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, description="Requests under way at once: 40 a second at a quarter of a second each.")
     ] = 10
     retry_delays: Annotated[
-        tuple[Annotated[float, Meta(gt=0)], ...],
+        tuple[Annotated[float, Meta(gt=0, le=3600)], ...],
         Meta(min_length=1, description="Seconds between attempts, the last one repeated: Engage's ladder (ref 2.1)."),
     ] = (10.0, 30.0, 60.0, 300.0)
     retry_attempts: Annotated[

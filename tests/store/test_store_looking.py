@@ -138,3 +138,9 @@ async def test_the_overlay_knows_each_redeem_that_counts_as_done(outbox: Outbox,
     spent = {"A1"} if state not in (State.REJECTED, State.DISCARDED) else set()
     assert await outbox.pending_redeems(["A1", "b2", "c3"], START) == spent
     assert await outbox.pending_redeems(["A1"], START + 1) == (set() if state is State.DELIVERED else spent)
+
+
+async def test_an_error_is_found_by_its_code_also_where_it_may_have_happened(outbox: Outbox) -> None:
+    (entry_id,) = await put(outbox, draft())
+    await move(outbox, entry_id, State.PENDING, State.REJECTED, reason="Conflict (may have happened)")
+    assert [entry.id for entry in await outbox.entries(EntryFilter(error="Conflict"))] == [entry_id]
