@@ -233,7 +233,9 @@ class Model:
                 return self._refuse(404, "ContactNotFound") if found is None else self._say(200, found)
             case Operation.GET_CONTACT:
                 contact_id = str(request.contact_id)
-                return self._say(200, {"id": contact_id, "attributes": {"city": self.cities[contact_id]}})
+                email = next(email for email, owner in self.emails.items() if owner == contact_id)
+                known = {"email": email, "city": self.cities[contact_id]}
+                return self._say(200, {"id": contact_id, "attributes": known})
             case Operation.UPDATE_CONTACT:
                 self.change(str(request.contact_id), json.loads(request.body)["city"])
                 return Reply(200)
