@@ -117,6 +117,7 @@ class Drainer:
         self._joins = 0
         self._confirming: set[int] = set()
         self._confirm_from = 0.0
+        self._look_for_imported = 0.0
         self._probing: asyncio.Task[None] | None = None
         self._asking_for_key: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -397,11 +398,19 @@ class Drainer:
         if room <= 0:
             await self._sleep(STAND_BY)
             return
-        messages = await self._claim(room, now)
+        # A share of the places is for confirmations, before anything is claimed: a steady flow of new entries would
+        # leave none, and what is imported holds later changes of its contact.
+        confirming = 0
+        if self._clock.monotonic() >= self._look_for_imported:
+            share = max(1, self._settings.concurrency // 2)
+            confirming = await self._take_confirmations(min(room, share - len(self._confirming)), now)
+            if not confirming:
+                self._look_for_imported = self._clock.monotonic() + LOOK_FOR_IMPORTED / 1000
+        messages = await self._claim(room - confirming, now) if room > confirming else []
         for message in messages:
             self._lanes.add(message.lane)
             self._task(self._in_hand(message))
-        confirming = await self._take_confirmations(room - len(messages), now)
+        confirming += await self._take_confirmations(room - confirming - len(messages), now)
         if len(messages) + confirming < room:
             await self._sleep_until_due(now)
         else:

@@ -869,6 +869,16 @@ async def test_an_imported_entry_is_confirmed_and_told_what_a_newer_one_has_set(
     assert world.carrier.sent[0][0] >= world.carrier.confirmed[0][0]
 
 
+async def test_a_confirmation_gets_its_place_also_while_entries_keep_coming(world: World) -> None:
+    imported = await world.put_one(ANNA, Kind.CONTACT_UPDATE, b"city")
+    await world.import_by_file(imported)
+    await world.put(*(f"contact:{n}" for n in range(300)))
+    await world.start(rate=5.0, concurrency=2)  # a minute's work waits all the time
+    await world.clock.advance(20)
+    assert [entry for _, entry, _ in world.carrier.confirmed] == [imported]
+    assert (await world.outbox.counts()).states["pending"] > 150
+
+
 async def test_a_confirmation_that_may_still_be_under_way_is_not_overtaken(world: World) -> None:
     """It leaves no mark on disk, so a process that takes over can't tell: it waits as long as a lane rests."""
     older = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
