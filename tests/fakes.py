@@ -120,7 +120,8 @@ class InlineConnection:
             if self.dead:
                 await asyncio.get_running_loop().create_future()
             result = work(self.connection)
-        await asyncio.sleep(0)
+        for _ in range(self.hops()):
+            await asyncio.sleep(0)
         return result
 
     def refuse_writes(self, refuse: bool) -> None:

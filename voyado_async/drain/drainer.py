@@ -391,7 +391,7 @@ class Drainer:
             joins = self._joins
             messages = await self._outbox.claim(limit, now, frozenset(self._lanes | self._wanted.keys()))
             if joins == self._joins:
-                return [message for message in messages if message.lane not in self._lanes | self._wanted.keys()]
+                return messages
 
     async def _turn_while_closed(self, now: int) -> None:
         room = 2 * self._settings.concurrency - len(self._lanes) - len(self._confirming)
@@ -428,11 +428,19 @@ class Drainer:
 
     async def _turn_while_open(self, now: int) -> None:
         """One probe at its time; every other entry whose turn comes uses it up without a request."""
-        messages = await self._claim(SKIPS, now)
-        if self._probing is None and self._breaker.probe_due(now):
+        probing = self._probing is None and self._breaker.probe_due(now)
+        if probing:
             self._breaker.probe()
             self._health.unsaved = True
             await self._save_health()
+        try:
+            # From here to the lane's being in hand nothing may be awaited: see `_claim`.
+            messages = await self._claim(SKIPS, now)
+        except BaseException:
+            if probing:
+                self._breaker.give_up_probe()
+            raise
+        if probing:
             failed_last = self._breaker.last_failed_lane
             chosen = (m for m in messages if m.lane != failed_last and not self._health.refuses(m.kind))
             probe = next(chosen, None)
