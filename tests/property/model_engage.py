@@ -237,7 +237,9 @@ class Model:
                 known = {"email": email, "city": self.cities[contact_id]}
                 return self._say(200, {"id": contact_id, "attributes": known})
             case Operation.UPDATE_CONTACT:
-                self.change(str(request.contact_id), json.loads(request.body)["city"])
+                content = json.loads(request.body)
+                if "city" in content:  # else it fills in what a created contact lacks; the model knows no more of it
+                    self.change(str(request.contact_id), content["city"])
                 return Reply(200)
             case Operation.CREATE_CONTACT:
                 content = json.loads(request.body)
