@@ -99,8 +99,6 @@ class VoyadoClient:
         self._stack: AsyncExitStack | None = None
         self._reads: Reads | None = None
         self._drainer: Drainer | None = None
-        self._tenant: Tenant
-        self._bulk: BulkCarrier
 
     async def __aenter__(self) -> Self:
         if self._stack is not None:
@@ -148,10 +146,9 @@ class VoyadoClient:
         if self._drain:
             from voyado_async.fallback.tenant import Tenant  # here: it brings lxml
 
-            self._tenant = await asyncio.to_thread(Tenant.of, settings)
+            tenant = await asyncio.to_thread(Tenant.of, settings)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
-            self._bulk = EngageBulk(http, routes)
-            make = partial(self._make_drainer, outbox, carrier)
+            make = partial(self._make_drainer, outbox, carrier, tenant, EngageBulk(http, routes))
             self._drainer = make()  # what is wrong with the settings of the second road is told now
             task = asyncio.create_task(self._keep_draining(make), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
@@ -212,7 +209,7 @@ class VoyadoClient:
             task.cancel()
             await asyncio.wait([task])
 
-    def _make_drainer(self, outbox: SqliteOutbox, carrier: EngageCarrier) -> Drainer:
+    def _make_drainer(self, outbox: SqliteOutbox, carrier: EngageCarrier, tenant: Tenant, bulk: BulkCarrier) -> Drainer:
         settings = self._settings
         return Drainer(
             outbox,
@@ -226,7 +223,7 @@ class VoyadoClient:
             ),
             self._clock,
             fields_of=registry.fields,
-            second_road=SecondRoadWalk(outbox, settings, self._listeners, self._tenant, self._bulk).step,
+            second_road=SecondRoadWalk(outbox, settings, self._listeners, tenant, bulk).step,
             emit=self._listeners.emit,
         )
 
@@ -237,7 +234,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 class SecondRoadWalk:
-    """The courier, made when it is first needed (it brings lxml), with its news told as events."""
+    """The courier (made only by who drains: it brings lxml), with its news told as events."""
 
     def __init__(
         self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners, tenant: Tenant, bulk: BulkCarrier

@@ -125,15 +125,7 @@ def file_form(message: Message, *, contact_type: str, contact_key: str | None) -
     reason = not_in_a_file(contact)
     if reason is not None:
         return NoFileForm(reason)
-    given_type = contact.pop("contactType", None)
-    return FileForm(
-        family=FileFamily.CONTACTS,
-        contact_type=given_type if isinstance(given_type, str) else contact_type,
-        match_key_type=named.type,
-        subject=named.lane,
-        lines=1,
-        record={str(named.type): named.value} | contact,
-    )
+    return _form(contact, named, contact_type)
 
 
 def bulk_form(message: Message, *, contact_type: str, contact_key: str) -> FileForm | NoFileForm:
@@ -153,10 +145,15 @@ def bulk_form(message: Message, *, contact_type: str, contact_key: str) -> FileF
         return NoFileForm("what a bulk creation makes of a contact that exists is not documented (ref 4.9)")
     if contact.keys() & {"preferences", "consents"}:
         return NoFileForm("sets preferences or consents: no page shows them in a bulk creation (ref 4.9)")
+    return _form(contact, named, contact_type)
+
+
+def _form(contact: dict[str, object], named: Address, default_type: str) -> FileForm:
+    """The contact by its key, the type beside it: no file and no bulk request has the type among the fields."""
     given_type = contact.pop("contactType", None)
     return FileForm(
         family=FileFamily.CONTACTS,
-        contact_type=given_type if isinstance(given_type, str) else contact_type,
+        contact_type=given_type if isinstance(given_type, str) else default_type,
         match_key_type=named.type,
         subject=named.lane,
         lines=1,
