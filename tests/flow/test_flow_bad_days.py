@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from actors import receipt
+from full_disk import fill
 from processes import count
 
 from voyado_async import ConfigurationError, OutboxMismatch, OutboxUnavailable, Settings, VoyadoClient
@@ -113,19 +114,6 @@ async def event(told: list[Event], kind: type[Event], within: float = 20) -> Non
     async with asyncio.timeout(within):
         while not any(isinstance(one, kind) for one in told):
             await asyncio.sleep(0.02)
-
-
-def fill(folder: Path) -> Path:
-    """Take what is left of the disk."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 class Shop:

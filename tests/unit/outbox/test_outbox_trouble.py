@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from children import BASE_URL, child, draft, kill, line
+from full_disk import fill
 
 from voyado_async.clock import SystemClock
 from voyado_async.errors import ConfigurationError, OutboxUnavailable, VoyadoError
@@ -34,19 +35,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a full disk needs the right to mount a small file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take what is left of the disk."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return ballast
 
 
 async def refused(outbox: SqliteOutbox, *bodies: bytes) -> None:
