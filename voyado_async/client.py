@@ -97,6 +97,7 @@ class VoyadoClient:
         for listener in [log_events()] if listeners is None else listeners:
             self._listeners.add(listener)
         self._stack: AsyncExitStack | None = None
+        self._direct: Direct | None = None
         self._reads: Reads | None = None
         self._drainer: Drainer | None = None
 
@@ -109,7 +110,7 @@ class VoyadoClient:
             writes = Writes(outbox, self._clock, self._listeners.emit)
             stack.push_async_callback(writes.close)
             self._writes = writes
-            self.contacts = Contacts(writes, outbox, self._open_reads, self._settings)
+            self.contacts = Contacts(writes, outbox, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads)
             self.receipts = Receipts(writes)
             self.outbox = OutboxView(outbox, self._clock)
@@ -141,6 +142,7 @@ class VoyadoClient:
         )
         routes = routes_of(settings.api_version)
         direct = Direct(http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate)
+        self._direct = direct
         self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl)
         stack.push_async_callback(self._reads.close)
         if self._drain:
@@ -155,12 +157,17 @@ class VoyadoClient:
             house = asyncio.create_task(self._keep_house(outbox), name="voyado-housekeeping")
             stack.push_async_callback(_cancel, house)
 
-    def _open_reads(self) -> Reads:
+    def _open_direct(self) -> Direct:
         """Direct calls need a base URL and a key; a process that only writes needs neither."""
-        if self._reads is None:
+        if self._direct is None:
             self._settings.require_base_url()
             self._settings.require_api_key()
             raise ClientClosed("the client is not open")
+        return self._direct
+
+    def _open_reads(self) -> Reads:
+        self._open_direct()
+        assert self._reads is not None
         return self._reads
 
     def batch(self) -> AbstractAsyncContextManager[None]:

@@ -124,6 +124,8 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
     status: int | None = None
     may_have_happened: bool = False
     duration_ms: int = 0
+    contact_ids: tuple[str, ...] = ()
+    """The contacts among which Engage cannot choose (``MultipleMatches``, ref 1.6)."""
 
 
 class SlowDown(msgspec.Struct, frozen=True, tag="slow_down"):

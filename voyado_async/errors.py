@@ -1,33 +1,57 @@
 """Everything that this package raises, cut by what the caller can do about it.
 
     VoyadoError
-      ConfigurationError        fix the settings (exit 2 on the command line)
-        OutboxMismatch          this outbox file belongs to another Engage, or to newer code; it was not touched
-        OutboxDamaged           the outbox file is not a sound database; it was not touched
-      InvalidEntry              fix the call: the content is wrong; nothing was stored
+      ConfigurationError        fix the configuration (exit 2 on the command line)
+        OutboxMismatch          fix the configuration: this outbox belongs to another Engage, or to newer code
+        OutboxDamaged           ask a person: the outbox file is not a sound database; it was not touched
+      InvalidEntry              fix the call: the content is wrong; nothing was stored or sent
       KeyConflict               fix the call: the key was used before with other content; nothing was stored
       EntryNotFound             fix the call: there is no such entry
-      TransitionRefused         the entry is not in a state that allows this
+      TransitionRefused         fix the call: the entry is not in a state that allows this
       OutboxUnavailable         wait: disk full or read-only, or another process holds the turn; nothing was stored
       ClientClosed              fix the call: the client is closed, or the process was forked after it was opened
-      EngageError               a direct call (a read) failed
-        EngageUnavailable       wait: no answer, and nothing is known from before
+      EngageError               wait: a direct call failed
+        EngageUnavailable       wait: no usable answer, and nothing is known from before
+          OutcomeUnknown        wait: a direct change may have taken effect; look before calling again
         EngageRefused           fix the call: Engage answered no, with `status` and `code`
-      FileRefused               an XML file was not written or not accepted by its own check
+          EngageNotFound        fix the call: 404, what it names does not exist
+          EngageConflict        fix the call: 409, it does not fit what Engage has
+            MultipleMatches     ask a person: several contacts have this attribute; `contact_ids` are theirs
+          AccessRefused         fix the configuration: 401 or 403, the API key may not do this
+          EngageMisconfigured   ask a person: this Engage itself is set up wrongly (`InvalidSystemConfiguration`)
+      FileRefused               ask a person: an XML file was not written or not accepted by its own check
       UploadFailed              wait: the SFTP server could not be used; `reason` says why
 
-No message holds a payload, a key of the API, a password or a person's data.
+Each has that advice as its `remedy`, so that a shop can act on an error that it does not know by name. No message holds
+a payload, a key of the API, a password or a person's data.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class Remedy(StrEnum):
+    """What the caller of something that failed can do."""
+
+    CONFIGURATION = "fix the configuration"
+    CALL = "fix the call"
+    WAIT = "wait"
+    PERSON = "ask a person"
+
 
 class VoyadoError(Exception):
-    """The root of this package's errors."""
+    """The root of this package's errors. `remedy` says what the caller can do."""
+
+    remedy: ClassVar[Remedy] = Remedy.PERSON
 
 
 class ConfigurationError(VoyadoError):
     """A setting is unknown, missing or wrong; the message names it."""
+
+    remedy: ClassVar = Remedy.CONFIGURATION
 
 
 class OutboxMismatch(ConfigurationError):
@@ -37,9 +61,14 @@ class OutboxMismatch(ConfigurationError):
 class OutboxDamaged(ConfigurationError):
     """The outbox file is not a sound database. The file was not touched."""
 
+    remedy: ClassVar = Remedy.PERSON
+
 
 class InvalidEntry(VoyadoError):
-    """The content of a write is wrong. `path` is the field (for example ``items[2].quantity``). Nothing was stored."""
+    """The content of a call is wrong. `path` is the field (for example ``items[2].quantity``). Nothing was stored
+    or sent."""
+
+    remedy: ClassVar = Remedy.CALL
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -53,6 +82,8 @@ class KeyConflict(VoyadoError):
     `place` tells which of the writes of a batch it was, counted from 0.
     """
 
+    remedy: ClassVar = Remedy.CALL
+
     def __init__(self, kind: str, entry_id: int, place: int = 0) -> None:
         self.kind = kind
         self.entry_id = entry_id
@@ -65,34 +96,96 @@ class KeyConflict(VoyadoError):
 class EntryNotFound(VoyadoError):
     """There is no entry of this id."""
 
+    remedy: ClassVar = Remedy.CALL
+
 
 class TransitionRefused(VoyadoError):
     """The entry is not in a state that allows what was asked."""
+
+    remedy: ClassVar = Remedy.CALL
 
 
 class OutboxUnavailable(VoyadoError):
     """The outbox cannot be written now. Nothing of the call was stored; calling again later is safe."""
 
+    remedy: ClassVar = Remedy.WAIT
+
 
 class ClientClosed(VoyadoError):
     """The client is closed, or this process was forked after the client was opened."""
 
+    remedy: ClassVar = Remedy.CALL
+
 
 class EngageError(VoyadoError):
     """A direct call to Engage failed."""
+
+    remedy: ClassVar = Remedy.WAIT
 
 
 class EngageUnavailable(EngageError):
     """Engage gave no answer in time, and nothing is known from before. It does not mean 'does not exist'."""
 
 
+class OutcomeUnknown(EngageUnavailable):
+    """A direct change got no usable answer and may have taken effect. Ask for what it changes before calling again."""
+
+
 class EngageRefused(EngageError):
     """Engage answered and refused. `status` is the HTTP status, `code` Engage's own word where one was found."""
+
+    remedy: ClassVar = Remedy.CALL
 
     def __init__(self, what: str, status: int, code: str | None) -> None:
         self.status = status
         self.code = code
         super().__init__(f"{what}: Engage answered {status}{f' {code}' if code else ''}")
+
+
+class EngageNotFound(EngageRefused):
+    """404: what the call names does not exist; `code` says what that is, for example ``PromotionNotFound``."""
+
+
+class EngageConflict(EngageRefused):
+    """409: the call does not fit what Engage has, for example ``PromotionExpired``."""
+
+
+class MultipleMatches(EngageConflict):
+    """Several contacts have the attribute that a contact was named by. Somebody has to say which one is meant."""
+
+    remedy: ClassVar = Remedy.PERSON
+
+    def __init__(self, what: str, status: int, code: str | None, contact_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(what, status, code)
+        self.contact_ids = contact_ids
+        """The ids of all of them, as far as Engage told them (ref 1.6)."""
+
+
+class AccessRefused(EngageRefused):
+    """401 or 403: the API key is wrong, or may not do this, or not from this address (ref 1.3)."""
+
+    remedy: ClassVar = Remedy.CONFIGURATION
+
+
+class EngageMisconfigured(EngageRefused):
+    """Engage says that its own set-up is wrong (ref 4.1): no call mends that, but the tenant's Voyado team can."""
+
+    remedy: ClassVar = Remedy.PERSON
+
+
+def refusal(what: str, status: int, code: str | None, contact_ids: tuple[str, ...] = ()) -> EngageRefused:
+    """The error of a refused direct call, by its status; the code refines."""
+    if code == "MultipleMatches":
+        return MultipleMatches(what, status, code, contact_ids)
+    if code == "InvalidSystemConfiguration":
+        return EngageMisconfigured(what, status, code)
+    by_status: dict[int, type[EngageRefused]] = {
+        HTTPStatus.UNAUTHORIZED: AccessRefused,
+        HTTPStatus.FORBIDDEN: AccessRefused,
+        HTTPStatus.NOT_FOUND: EngageNotFound,
+        HTTPStatus.CONFLICT: EngageConflict,
+    }
+    return by_status.get(status, EngageRefused)(what, status, code)
 
 
 class FileRefused(VoyadoError):
@@ -101,6 +194,8 @@ class FileRefused(VoyadoError):
 
 class UploadFailed(VoyadoError):
     """The SFTP server could not be used. `reason` is one word for status and listings, the message the whole story."""
+
+    remedy: ClassVar = Remedy.WAIT
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason

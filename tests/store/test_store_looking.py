@@ -144,3 +144,12 @@ async def test_an_error_is_found_by_its_code_also_where_it_may_have_happened(out
     (entry_id,) = await put(outbox, draft())
     await move(outbox, entry_id, State.PENDING, State.REJECTED, reason="Conflict (may have happened)")
     assert [entry.id for entry in await outbox.entries(EntryFilter(error="Conflict"))] == [entry_id]
+
+
+@pytest.mark.parametrize("reason", ["MultipleMatches: a, b", "MultipleMatches (may have happened): a, b"])
+async def test_an_error_is_found_by_its_code_also_where_contacts_stand_behind_it(outbox: Outbox, reason: str) -> None:
+    (entry_id,) = await put(outbox, draft())
+    await move(outbox, entry_id, State.PENDING, State.REJECTED, reason=reason)
+    assert [entry.id for entry in await outbox.entries(EntryFilter(error="MultipleMatches"))] == [entry_id]
+    assert [entry.id for entry in await outbox.entries(EntryFilter(error=reason))] == [entry_id]
+    assert await outbox.entries(EntryFilter(error="Multiple")) == []

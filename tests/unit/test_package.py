@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import voyado_async
 from voyado_async import errors
 from voyado_async.outbox.states import TRANSITIONS, State
@@ -26,6 +28,38 @@ def test_every_error_is_public_and_stands_in_the_drawn_tree() -> None:
     assert ours <= set(voyado_async.__all__)
     drawn = {line.split()[0] for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")}
     assert drawn == ours
+
+
+def test_every_error_says_what_its_caller_can_do_and_the_drawn_tree_says_the_same() -> None:
+    for line in (errors.__doc__ or "").splitlines():
+        if line.startswith("      "):
+            name, _, told = line.strip().partition(" ")
+            assert told.strip().startswith(getattr(errors, name).remedy.value), name
+            depth = (len(line) - len(line.lstrip()) - 4) // 2
+            assert len(getattr(errors, name).__mro__) - len(errors.VoyadoError.__mro__) == depth, name
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "InvalidContactId", errors.EngageRefused),
+        (401, None, errors.AccessRefused),
+        (403, None, errors.AccessRefused),
+        (404, "PromotionNotFound", errors.EngageNotFound),
+        (409, "PromotionExpired", errors.EngageConflict),
+        (409, "MultipleMatches", errors.MultipleMatches),
+        (422, "ValidationError", errors.EngageRefused),
+        (451, "UnknownCode", errors.EngageRefused),
+        (500, "InvalidSystemConfiguration", errors.EngageMisconfigured),
+    ],
+)
+def test_a_refusal_of_engage_is_an_error_that_can_be_acted_on(
+    status: int, code: str | None, kind: type[errors.EngageRefused]
+) -> None:
+    error = errors.refusal("contacts.get", status, code)
+    assert type(error) is kind
+    assert (error.status, error.code) == (status, code)
+    assert str(error) == f"contacts.get: Engage answered {status}{f' {code}' if code else ''}"
 
 
 def test_importing_the_package_loads_nothing_that_only_few_processes_need() -> None:

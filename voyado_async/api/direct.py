@@ -6,13 +6,18 @@ a drain nor add up with it beyond Engage's limit (ref 1.4).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from voyado_async.api import replies
 from voyado_async.api.http import Http
-from voyado_async.api.routes import Routes, build
+from voyado_async.api.routes import Routes, build, lacking
 from voyado_async.clock import Clock
 from voyado_async.delivery import NotAllowed, Rejected, Reply, RetryAt
-from voyado_async.errors import EngageRefused, EngageUnavailable
+from voyado_async.errors import EngageError, EngageUnavailable, OutcomeUnknown, refusal
 from voyado_async.kinds.call import Call
+
+T = TypeVar("T")
 
 
 class Spacing:
@@ -46,13 +51,37 @@ class Direct:
         left = self._timeout - await self._turn(what)
         return answer_of(what, await self._http.send(build(self._routes, call), within=max(left, 0.001)), changes=False)
 
+    async def ask(self, what: str, call: Call, understand: Callable[[bytes], T], *, patient: bool = False) -> T:
+        """As `read`, with the answer understood. `patient`: with the time of a write, where nobody waits at a till."""
+        if patient:
+            await self._turn(what)
+            body = answer_of(what, await self._http.send(build(self._routes, call)), changes=False)
+        else:
+            body = await self.read(what, call)
+        try:
+            return understand(body)
+        except EngageError as error:
+            raise EngageUnavailable(str(error)) from None
+
     async def write(self, what: str, call: Call) -> bytes:
         """Change something at Engage with the full patience that it asks for (ref 2.1). Never repeated by itself.
 
-        Raises EngageUnavailable, which says so where it may have taken effect, and EngageRefused.
+        Raises OutcomeUnknown where it may have taken effect, EngageUnavailable where it has not, and EngageRefused.
         """
         await self._turn(what)
         return answer_of(what, await self._http.send(build(self._routes, call)), changes=True)
+
+    async def change(self, what: str, call: Call, understand: Callable[[bytes], T]) -> T:
+        """As `write`, with the answer understood."""
+        body = await self.write(what, call)
+        try:
+            return understand(body)
+        except EngageError as error:
+            raise OutcomeUnknown(f"{error}; it may have taken effect") from None
+
+    def lacks(self, call: Call) -> frozenset[str]:
+        """What this API version needs to make a request of the call, and does not find in it."""
+        return lacking(self._routes, call)
 
     async def _turn(self, what: str) -> float:
         wait = self._spacing.wait(self._clock.monotonic(), self._timeout)
@@ -64,16 +93,16 @@ class Direct:
 
 
 def answer_of(what: str, reply: Reply, *, changes: bool) -> bytes:
-    """The body of a proper answer: JSON, or nothing. Raises EngageUnavailable or EngageRefused for any other."""
+    """The body of a proper answer: JSON, or nothing. Raises EngageUnavailable, OutcomeUnknown or EngageRefused."""
     match replies.trouble(reply, earlier_unknown=False, changes=changes):
         case None:
             if replies.is_empty(reply) or replies.is_json(reply):
                 return reply.body
             raise _unavailable(what, replies.strange(reply, changes=changes))
-        case Rejected(code=code):
-            raise EngageRefused(what, reply.status, code)
+        case Rejected(code=code, contact_ids=several):
+            raise refusal(what, reply.status, code, several)
         case NotAllowed(status=status):
-            raise EngageRefused(what, status, replies.code_of(reply))
+            raise refusal(what, status, replies.code_of(reply))
         case RetryAt() as outcome:
             raise _unavailable(what, outcome)
     raise EngageUnavailable(f"{what}: Engage asks to slow down (429)")
@@ -81,4 +110,5 @@ def answer_of(what: str, reply: Reply, *, changes: bool) -> bytes:
 
 def _unavailable(what: str, outcome: RetryAt) -> EngageUnavailable:
     told = outcome.code if outcome.status is None else f"{outcome.code}, status {outcome.status}"
-    return EngageUnavailable(f"{what}: no usable answer ({told})" + ("; it may have taken effect" * outcome.unknown))
+    message = f"{what}: no usable answer ({told})"
+    return OutcomeUnknown(f"{message}; it may have taken effect") if outcome.unknown else EngageUnavailable(message)

@@ -136,6 +136,18 @@ def _is_code(text: str) -> bool:
     return text in KNOWN_CODES or (_LOOKS_LIKE_A_CODE.fullmatch(text) is not None and text.lower() not in _PHRASES)
 
 
+def matches_of(reply: Reply) -> tuple[str, ...]:
+    """The contacts that a `MultipleMatches` names (ref 1.6); none where it names them in another way."""
+    try:
+        body = msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    match body:
+        case {"messageDetails": {"multipleMatchesFound": list(found)}}:
+            return tuple(contact_id for contact_id in map(_identity, found) if contact_id is not None)
+    return ()
+
+
 def is_json(reply: Reply) -> bool:
     """Whether the body is one whole JSON value."""
     if is_page(reply):
@@ -201,7 +213,8 @@ def trouble(reply: Reply, *, earlier_unknown: bool, changes: bool) -> Outcome | 
     code = code_of(reply)
     says_no = 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT and code is not None
     if code is not None and (says_no or code == BAD_SET_UP):
-        return Rejected(code, status, may_have_happened=earlier_unknown, duration_ms=took)
+        several = matches_of(reply) if code == MULTIPLE_MATCHES else ()
+        return Rejected(code, status, earlier_unknown, took, several)
     return RetryAt(code or f"http_{status}", status, unknown=changes, retry_after=reply.retry_after, duration_ms=took)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from string import Formatter
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -67,8 +68,18 @@ def build(routes: Routes, call: Call) -> EngageRequest:
     )
 
 
+def lacking(routes: Routes, call: Call) -> frozenset[str]:
+    """The ids that have to be added to a call before this version has a path for it; empty where it has one."""
+    return min((_names(path) - dict(call.ids).keys() for path in routes[call.operation].paths), key=len)
+
+
 def _path(route: Route, ids: Mapping[str, str]) -> str:
     for path in route.paths:
-        if all(name is None or name in ids for _, name, _, _ in Formatter().parse(path)):
+        if _names(path) <= ids.keys():
             return path
     raise LookupError(f"no path of {route.paths} can be made of {', '.join(ids) or 'nothing'}")
+
+
+@cache
+def _names(path: str) -> frozenset[str]:
+    return frozenset(name for _, name, _, _ in Formatter().parse(path) if name is not None)

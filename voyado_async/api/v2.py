@@ -10,6 +10,7 @@ from voyado_async.kinds.call import Operation
 
 _CONTACTS = "/api/v2/contacts"
 _CONTACT = f"{_CONTACTS}/{{contactId}}"
+_VOUCHERS = f"{_CONTACT}/bonuschecks"
 
 
 def _moved(route: Route) -> Route:
@@ -31,4 +32,8 @@ ROUTES = {operation: _moved(route) for operation, route in v3.ROUTES.items()} | 
     Operation.REDEEM: Route("POST", (f"{_CONTACT}/promotions/{{id}}/redeem", "/api/v2/promotions/codes/{id}/redeem")),
     Operation.ASSIGN: Route("POST", (f"{_CONTACT}/promotions/{{promotionId}}/assign",), sends_body=False),
     Operation.LIST_TRANSACTIONS: Route("GET", (f"{_CONTACT}/transactions",)),
+    Operation.LIST_VOUCHERS: Route("GET", (_VOUCHERS,)),
+    Operation.AVAILABLE_VOUCHERS: Route("GET", (f"{_VOUCHERS}/available",)),
+    Operation.REDEEMED_VOUCHERS: Route("GET", (f"{_VOUCHERS}/redeemed",)),
+    Operation.REDEEM_VOUCHER: Route("POST", (f"{_VOUCHERS}/{{id}}/redeem",)),
 }

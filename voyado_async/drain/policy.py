@@ -16,6 +16,9 @@ REST = 10_000
 LONGEST_RETRY_AFTER = 3_600_000
 """Engage's word counts up to an hour (ms)."""
 
+TOLD = 10
+"""Contacts that a reason names at most; Engage may find any number under one attribute."""
+
 JITTER = 0.1
 """A delay is lengthened by up to a tenth, never shortened (ref 2.1: as late as the situation allows)."""
 
@@ -64,8 +67,7 @@ def settle(
         case Delivered():
             return move(State.DELIVERED, line("delivered", outcome.how), contact_id=outcome.contact_id)
         case Rejected():
-            code = f"{outcome.code} (may have happened)" if outcome.may_have_happened else outcome.code
-            return move(State.REJECTED, line("rejected", outcome.code), reason=code)
+            return move(State.REJECTED, line("rejected", outcome.code), reason=_reason(outcome))
         case SlowDown():
             due = now + max(_retry_after(outcome.retry_after), schedule.delays[0])
             waiting = source if source is State.IMPORTED else State.PENDING
@@ -120,6 +122,15 @@ def skip(message: Message, *, now: int, schedule: Schedule, spread: Callable[[],
         reason="BreakerOpen",
         outage=exhausted,
     )
+
+
+def _reason(outcome: Rejected) -> str:
+    """Why it was rejected: the code, and behind a colon the contacts among which somebody has to choose."""
+    code = f"{outcome.code} (may have happened)" if outcome.may_have_happened else outcome.code
+    if not outcome.contact_ids:
+        return code
+    more = len(outcome.contact_ids) - TOLD
+    return f"{code}: {', '.join(outcome.contact_ids[:TOLD])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _retry_after(seconds: float | None) -> int:

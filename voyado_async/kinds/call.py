@@ -21,6 +21,7 @@ class Operation(StrEnum):
     BULK_STATUS = "bulk_status"
     LIST_ASSIGNMENTS = "list_assignments"
     REDEEM = "redeem"
+    REDEEM_CODE = "redeem_code"
     ASSIGN = "assign"
     CREATE_PROMOTION = "create_promotion"
     GET_PROMOTION = "get_promotion"
@@ -30,6 +31,10 @@ class Operation(StrEnum):
     DELETE_PROMOTION = "delete_promotion"
     SEND_RECEIPT = "send_receipt"
     LIST_TRANSACTIONS = "list_transactions"
+    LIST_VOUCHERS = "list_vouchers"
+    AVAILABLE_VOUCHERS = "available_vouchers"
+    REDEEMED_VOUCHERS = "redeemed_vouchers"
+    REDEEM_VOUCHER = "redeem_voucher"
 
 
 class Call(msgspec.Struct, frozen=True):

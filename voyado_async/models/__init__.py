@@ -17,6 +17,7 @@ from voyado_async.models.contacts import (
     parse_contact_update,
     read_contact,
 )
+from voyado_async.models.contacts_bulk import BulkStatus
 from voyado_async.models.payload import to_json
 from voyado_async.models.promotions import (
     Channel,
@@ -49,6 +50,7 @@ from voyado_async.models.transactions import Transaction, TransactionPage, read_
 __all__ = [
     "KEY_ATTRIBUTES",
     "PREFERENCES",
+    "BulkStatus",
     "Channel",
     "Consent",
     "Contact",

@@ -496,7 +496,11 @@ AND (:lane IS NULL OR entry.lane IN (
     UNION ALL
     SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
 ))
-AND (:error IS NULL OR entry.reason IN (:error, :error || ' (may have happened)'))
+AND (
+    :error IS NULL OR entry.reason IN (:error, :error || ' (may have happened)')
+    -- behind a colon stand the contacts among which Engage cannot choose
+    OR substr(entry.reason, 1, instr(entry.reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
+)
 AND (:since IS NULL OR entry.created >= :since)
 AND (:until IS NULL OR entry.created < :until)
 ORDER BY entry.id DESC

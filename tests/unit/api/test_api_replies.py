@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -323,6 +324,27 @@ def test_only_contact_not_found_says_that_there_is_nobody() -> None:
 def test_a_look_up_that_is_refused_is_final(status: int, code: str, unknown: bool) -> None:
     found = replies.looked_for(message(unknown=unknown), says(status, code))
     assert found == Rejected(code, status, may_have_happened=unknown, duration_ms=12)
+
+
+@pytest.mark.parametrize(
+    ("details", "ids"),
+    [
+        ({"messageDetails": {"multipleMatchesFound": [GUID, "c-2"]}}, (GUID, "c-2")),
+        ({"messageDetails": {"multipleMatchesFound": [GUID, 7, "anna@example.com"]}}, (GUID,)),
+        ({"messageDetails": {"multipleMatchesFound": GUID}}, ()),
+        ({"messageDetails": None}, ()),
+        ({}, ()),
+    ],
+)
+def test_several_matches_are_told_with_their_ids_as_far_as_engage_tells_them(details: Any, ids: Any) -> None:
+    body = msgspec.json.encode({"errorCode": "MultipleMatches"} | details)
+    found = replies.looked_for(message(), says(409, body=body))
+    assert found == Rejected("MultipleMatches", 409, duration_ms=12, contact_ids=ids)
+
+
+def test_several_matches_in_plain_text_are_told_without_ids() -> None:
+    found = replies.looked_for(message(), says(409, body=b"The request failed: MultipleMatches."))
+    assert found == Rejected("MultipleMatches", 409, duration_ms=12)
 
 
 UNUSABLE = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from voyado_async.api.routes import build, routes_of
+from voyado_async.api.routes import build, lacking, routes_of
 from voyado_async.kinds.call import Call, Operation
 
-CONTACT, ID = ("contactId", "c-1"), ("id", "a-1")
+CONTACT, ID, EXTERNAL = ("contactId", "c-1"), ("id", "a-1"), ("externalId", "e-1")
 
 # operation, ids, v3, v2; a path with ? has the query behind it
 TABLE = [
@@ -62,12 +62,47 @@ TABLE = [
         "POST /api/v2/promotions/multichannels",
     ),
     (
+        Operation.REDEEM_CODE,
+        (ID, CONTACT),
+        "POST /api/v3/promotions/codes/a-1/redeem",
+        "POST /api/v2/promotions/codes/a-1/redeem",
+    ),
+    (
+        Operation.LIST_VOUCHERS,
+        (CONTACT,),
+        "GET /api/v3/reward-vouchers?contactId=c-1",
+        "GET /api/v2/contacts/c-1/bonuschecks",
+    ),
+    (
+        Operation.AVAILABLE_VOUCHERS,
+        (CONTACT,),
+        "GET /api/v3/reward-vouchers/available?contactId=c-1",
+        "GET /api/v2/contacts/c-1/bonuschecks/available",
+    ),
+    (
+        Operation.REDEEMED_VOUCHERS,
+        (CONTACT,),
+        "GET /api/v3/reward-vouchers/redeemed?contactId=c-1",
+        "GET /api/v2/contacts/c-1/bonuschecks/redeemed",
+    ),
+    (
+        Operation.REDEEM_VOUCHER,
+        (ID, CONTACT),
+        "POST /api/v3/reward-vouchers/a-1/redeem",
+        "POST /api/v2/contacts/c-1/bonuschecks/a-1/redeem",
+    ),
+    (
         Operation.GET_PROMOTION,
         (ID,),
         "GET /api/v3/promotions/multichannels/a-1",
         "GET /api/v2/promotions/multichannels/a-1",
     ),
-    (Operation.GET_PROMOTION, (), "GET /api/v3/promotions/multichannels", "GET /api/v2/promotions/multichannels"),
+    (
+        Operation.GET_PROMOTION,
+        (EXTERNAL,),
+        "GET /api/v3/promotions/multichannels?externalId=e-1",
+        "GET /api/v2/promotions/multichannels?externalId=e-1",
+    ),
     (
         Operation.UPDATE_PROMOTION,
         (ID,),
@@ -76,9 +111,15 @@ TABLE = [
     ),
     (
         Operation.GET_VALIDITY,
-        (),
-        "GET /api/v3/promotions/multichannels/validity",
-        "GET /api/v2/promotions/multichannels/validity",
+        (EXTERNAL,),
+        "GET /api/v3/promotions/multichannels/validity?externalId=e-1",
+        "GET /api/v2/promotions/multichannels/validity?externalId=e-1",
+    ),
+    (
+        Operation.GET_VALIDITY,
+        (ID,),
+        "GET /api/v3/promotions/multichannels/a-1/validity",
+        "GET /api/v2/promotions/multichannels/a-1/validity",
     ),
     (
         Operation.UPDATE_VALIDITY,
@@ -91,6 +132,12 @@ TABLE = [
         (ID,),
         "DELETE /api/v3/promotions/multichannels/a-1",
         "DELETE /api/v2/promotions/multichannels/a-1",
+    ),
+    (
+        Operation.DELETE_PROMOTION,
+        (EXTERNAL,),
+        "DELETE /api/v3/promotions/multichannels?externalId=e-1",
+        "DELETE /api/v2/promotions/multichannels?externalId=e-1",
     ),
     (Operation.SEND_RECEIPT, (), "POST /api/v3/receipts", "POST /api/v2/receipts"),
     (
@@ -137,3 +184,10 @@ def test_an_id_cannot_leave_its_place_in_the_path() -> None:
 def test_an_id_that_is_missing_is_told() -> None:
     with pytest.raises(LookupError):
         build(routes_of(3), Call(Operation.GET_CONTACT))
+
+
+def test_what_a_call_lacks_is_known_before_it_is_made() -> None:
+    lone = Call(Operation.REDEEM_VOUCHER, ids=(ID,))
+    assert [lacking(routes_of(version), lone) for version in (3, 2)] == [frozenset(), {"contactId"}]
+    assert lacking(routes_of(2), Call(Operation.REDEEM, ids=(ID,))) == frozenset()
+    assert lacking(routes_of(3), Call(Operation.UPDATE_PROMOTION, ids=(EXTERNAL,))) == {"id"}
