@@ -32,14 +32,18 @@ CREATE TABLE lane (
     rank INTEGER NOT NULL DEFAULT 1,
     -- what entries on the second road hold back: 0 nothing, 1 later updates and type changes, 2 everything later
     hold INTEGER NOT NULL DEFAULT 0,
+    -- 1: all that waits stands behind something on the second road
+    behind INTEGER NOT NULL DEFAULT 0,
     -- nothing of this lane goes out before: Engage may still be working on an earlier request
     rest_until INTEGER NOT NULL DEFAULT 0,
-    -- the lane that this one became part of
+    -- the lane that this one became part of, and that has the turn of both. The entries of this one stay with it; new
+    -- ones go to the other one
     joined INTEGER REFERENCES lane (id)
 ) STRICT;
 
 CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
 CREATE INDEX lane_held ON lane (id) WHERE hold > 0;
+CREATE INDEX lane_behind ON lane (id) WHERE behind = 1;
 CREATE INDEX lane_joined ON lane (joined) WHERE joined IS NOT NULL;
 
 CREATE TABLE entry (
@@ -77,7 +81,6 @@ CREATE TABLE entry (
 CREATE UNIQUE INDEX entry_key ON entry (key, kind) WHERE key IS NOT NULL;
 CREATE INDEX entry_natural ON entry (natural_key, kind) WHERE natural_key IS NOT NULL;
 CREATE INDEX entry_released ON entry (released_key, kind) WHERE released_key IS NOT NULL;
-CREATE INDEX entry_rejected ON entry (lane) WHERE state = 'rejected';
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported');

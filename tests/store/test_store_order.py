@@ -220,16 +220,15 @@ async def test_files_of_a_joined_lane_go_on(outbox: Outbox) -> None:
     assert (await file_named(outbox, written.name)).state == "uploading"
 
 
-async def test_lanes_are_told_in_which_all_that_waits_stands_behind_a_file(outbox: Outbox) -> None:
+async def test_what_waits_behind_a_file_alone_follows_it(outbox: Outbox) -> None:
     behind, beside, free = "contact:a", "contact:b", "contact:c"
     creation, update = await put(
         outbox, draft(Kind.CONTACT_CREATE, lane=behind), draft(Kind.CONTACT_UPDATE, lane=beside)
     )
     await bring_to(outbox, creation, State.IMPORTED)
     await bring_to(outbox, update, State.SPOOLED)
-    assert await outbox.lanes_behind_files() == []
+    assert await outbox.exhaust_behind_files(START) == 0
     held, *_ = await put(outbox, draft(Kind.RECEIPT, lane=behind), draft(Kind.RECEIPT, lane=beside), draft(lane=free))
-    lanes = await outbox.lanes_behind_files()
-    assert await outbox.exhaust_lanes(lanes, START) == 1
+    assert await outbox.exhaust_behind_files(START) == 1
     assert await state_of(outbox, held) is State.EXHAUSTED
-    assert await outbox.lanes_behind_files() == []
+    assert await outbox.exhaust_behind_files(START) == 0

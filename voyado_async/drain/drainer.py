@@ -367,9 +367,7 @@ class Drainer:
         """What was written behind something that has left by file has no turn to use up: in an outage it follows."""
         if self._breaker.closed or self._health.key_refused is not None:
             return
-        lanes = await self._outbox.lanes_behind_files()
-        if lanes:
-            await self._outbox.exhaust_lanes(lanes, self._clock.now())
+        await self._outbox.exhaust_behind_files(self._clock.now())
 
     # claiming ---------------------------------------------------------------------------------------------------------
 

@@ -298,19 +298,31 @@ def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
 
 
 def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, address: str, now: int) -> bool:
-    """Two lanes turn out to be one contact's."""
+    """Two lanes turn out to be one contact's: from now on they have one turn between them.
+
+    No entry is moved, so it takes the same few statements for lanes of any length. The rule is for these cases, and in
+    each of them a transaction comes wholly before the join or wholly after it:
+
+    - an entry of either lane was claimed before: `mark_sending` refuses what is not the head of both together;
+    - a request of either is under way: they are not joined, the caller asks again later;
+    - an entry of either is settled, exhausted, spooled, imported or replayed later: `refresh` works out the turn of
+      both from the entries of both, wherever they hang;
+    - something is written to either name later: it hangs under the lane that has the turn, behind what waits in both;
+    - the other lane is joined to a third one: `join_joined` leads the first one there as well, in one step;
+    - the process dies: the join is there or it is not.
+    """
     key = contact_lane(contact_id)
     connection.execute(SQL["remember_contact"], {"address": address, "id": contact_id, "now": now})
     _insert(connection, "add_lanes", [(key,)])
     target = int(connection.execute(SQL["lane_of_key"], {"key": key}).fetchone()[0])
-    if target == lane:
+    source = int(connection.execute(SQL["lane_of_lane"], {"lane": lane}).fetchone()[0])
+    if target == source:
         return True
-    for side in (lane, target):
+    for side in (source, target):
         if connection.execute(SQL["sending_in_lane"], {"lane": side}).fetchone() is not None:
             return False
-    sides = {"lane": lane, "target": target}
+    sides = {"lane": source, "target": target}
     connection.execute(SQL["inherit_rest"], sides)
-    connection.execute(SQL["join_entries"], sides)
     connection.execute(SQL["join_lane"], sides)
     connection.execute(SQL["join_joined"], sides)
     refresh(connection, [target], now)

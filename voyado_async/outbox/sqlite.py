@@ -211,8 +211,12 @@ class SqliteOutbox:
             total += await self._in_chunks(partial(moves.exhaust_lanes, lanes=some, now=now, limit=CHUNK))
         return total
 
-    async def lanes_behind_files(self) -> list[int]:
-        return [row[0] for row in await self._rows("lanes_behind_files")]
+    async def exhaust_behind_files(self, now: int) -> int:
+        total = after = 0
+        while lanes := [row[0] for row in await self._rows("lanes_behind_files", after=after, limit=CHUNK)]:
+            total += await self.exhaust_lanes(lanes, now)
+            after = lanes[-1]
+        return total
 
     async def bring_back(self, now: int) -> int:
         return await self._in_chunks(lambda c: moves.bring_back(c, now, CHUNK))

@@ -83,31 +83,40 @@ UPDATE counter SET value = :last WHERE name = 'enqueued';
 
 -- name: refresh_lanes
 -- Puts lanes right after a move, by the rules of DESIGN 3 "Order": entries go oldest first; a creation on the second
--- road holds everything later of its contact; an update or type change there holds later ones of the two.
+-- road holds everything later of its contact; an update or type change there holds later ones of the two. Lanes that
+-- were joined are one: the turn of all of them is kept by the one that they were joined to.
 -- Materialized: otherwise each look-up is repeated wherever its column is named, a hundred times in all.
-WITH touched AS (SELECT DISTINCT value AS id FROM json_each(:lanes)),
+WITH touched AS (
+    SELECT DISTINCT coalesce(lane.joined, lane.id) AS id
+    FROM json_each(:lanes) AS wanted JOIN lane ON lane.id = wanted.value
+),
+members AS (
+    SELECT id AS root, id AS lane FROM touched
+    UNION ALL
+    SELECT lane.joined, lane.id FROM touched JOIN lane ON lane.joined = touched.id
+),
 facts AS MATERIALIZED (
     SELECT
-        touched.id AS lane,
-        (
-            SELECT min(id) FROM entry WHERE lane = touched.id AND kind = 'contact_create'
+        members.root AS lane,
+        min((
+            SELECT min(id) FROM entry WHERE lane = members.lane AND kind = 'contact_create'
             AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
-        ) AS creation,
-        (
-            SELECT min(id) FROM entry WHERE lane = touched.id AND kind IN ('contact_update', 'contact_type')
+        )) AS creation,
+        min((
+            SELECT min(id) FROM entry WHERE lane = members.lane AND kind IN ('contact_update', 'contact_type')
             AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
-        ) AS change,
-        (
-            SELECT min(id) FROM entry WHERE lane = touched.id AND profile = 0 AND state IN ('pending', 'sending')
-        ) AS next_other,
-        (
-            SELECT min(id) FROM entry WHERE lane = touched.id AND profile = 1 AND state IN ('pending', 'sending')
-        ) AS next_change
-    FROM touched
+        )) AS change,
+        min((
+            SELECT min(id) FROM entry WHERE lane = members.lane AND profile = 0 AND state IN ('pending', 'sending')
+        )) AS next_other,
+        min((
+            SELECT min(id) FROM entry WHERE lane = members.lane AND profile = 1 AND state IN ('pending', 'sending')
+        )) AS next_change
+    FROM members GROUP BY members.root
 ),
 free AS (
     SELECT
-        lane, creation, change,
+        lane, creation, change, next_other IS NOT NULL OR next_change IS NOT NULL AS waits,
         CASE WHEN creation IS NULL OR next_other < creation THEN next_other END AS next_other,
         CASE
             WHEN (creation IS NULL OR next_change < creation) AND (change IS NULL OR next_change < change)
@@ -117,7 +126,7 @@ free AS (
 ),
 heads AS MATERIALIZED (
     SELECT
-        lane,
+        lane, waits,
         CASE WHEN creation IS NOT NULL THEN 2 WHEN change IS NOT NULL THEN 1 ELSE 0 END AS hold,
         coalesce(min(next_other, next_change), next_other, next_change) AS head
     FROM free
@@ -125,6 +134,7 @@ heads AS MATERIALIZED (
 UPDATE lane SET
     head = heads.head,
     hold = heads.hold,
+    behind = heads.head IS NULL AND heads.waits,
     due = CASE
         WHEN heads.head IS NOT NULL
         THEN max(entry.due, CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END)
@@ -136,7 +146,8 @@ WHERE lane.id = heads.lane;
 
 -- name: rest_lane
 -- Nothing of the lane goes out before.
-UPDATE lane SET rest_until = max(rest_until, :until) WHERE id = :lane;
+UPDATE lane SET rest_until = max(rest_until, :until)
+WHERE id = (SELECT coalesce(joined, id) FROM lane WHERE id = :lane);
 
 -- name: claim
 -- The heads of the lanes that are due, in the order of their turn. Reads lanes, never the backlog.
@@ -164,23 +175,23 @@ SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank;
 -- The lane of a contact, or the one that it became part of.
 SELECT coalesce(joined, id) FROM lane WHERE key = :key;
 
--- name: sending_in_lane
--- Whether a request of the lane is under way.
-SELECT 1 FROM entry WHERE lane = :lane AND state IN ('pending', 'sending') AND state = 'sending' LIMIT 1;
+-- name: lane_of_lane
+-- The lane itself, or the one that it became part of.
+SELECT coalesce(joined, id) FROM lane WHERE id = :lane;
 
--- name: join_entries
--- What is not final of the one lane belongs to the other from now on.
-UPDATE entry SET lane = :target WHERE id IN (
-    SELECT id FROM entry WHERE lane = :lane AND state IN ('pending', 'sending')
+-- name: sending_in_lane
+-- Whether a request of the lane is under way. The plus keeps the planner on what is being sent, which is little; in the
+-- lane may be much.
+SELECT 1 FROM entry WHERE state = 'sending' AND +lane IN (
+    SELECT :lane
     UNION ALL
-    SELECT id FROM entry WHERE lane = :lane AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
-    UNION ALL
-    SELECT id FROM entry WHERE lane = :lane AND state = 'rejected'
-);
+    SELECT id FROM lane WHERE joined = :lane
+) LIMIT 1;
 
 -- name: join_lane
--- What is written to the joined lane later goes to the other one, which takes over its rest.
-UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0 WHERE id = :lane;
+-- The lane has its turn with the other one from now on. Its entries stay where they are, however many they are; what is
+-- written to it later goes to the other one.
+UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0, behind = 0 WHERE id = :lane;
 
 -- name: join_joined
 -- What was joined to the one lane earlier is joined to the other one now: a lane is never more than one step away.
@@ -197,7 +208,9 @@ UPDATE lane SET rest_until = max(rest_until, (SELECT rest_until FROM lane WHERE 
 UPDATE entry SET state = 'sending', requests = requests + 1, changed = :now
 FROM json_each(:ids) AS going
 WHERE entry.id = going.value AND entry.state = 'pending'
-AND entry.id = (SELECT head FROM lane WHERE lane.id = entry.lane)
+AND entry.id = (
+    SELECT head FROM lane WHERE id = (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane)
+)
 RETURNING entry.id;
 
 -- name: settle
@@ -232,17 +245,24 @@ RETURNING id, lane;
 
 -- name: exhaust_lanes
 -- The waiting entries of lanes go with their heads, some at a time.
+WITH whole AS (
+    SELECT DISTINCT coalesce(lane.joined, lane.id) AS id
+    FROM json_each(:lanes) AS wanted JOIN lane ON lane.id = wanted.value
+)
 UPDATE entry SET state = 'exhausted', outage = 1, changed = :now, reason = 'BreakerOpen'
 WHERE id IN (
-    SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes))
+    SELECT id FROM entry WHERE lane IN (
+        SELECT id FROM whole
+        UNION ALL
+        SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id
+    )
     AND state IN ('pending', 'sending') AND state = 'pending' LIMIT :limit
 ) AND state = 'pending'
 RETURNING id, lane;
 
 -- name: lanes_behind_files
--- Lanes in which everything that waits stands behind something on the second road.
-SELECT DISTINCT entry.lane FROM entry JOIN lane ON lane.id = entry.lane
-WHERE entry.state IN ('pending', 'sending') AND entry.state = 'pending' AND lane.head IS NULL AND lane.hold > 0;
+-- Lanes in which everything that waits stands behind something on the second road, some of them.
+SELECT id FROM lane WHERE behind = 1 AND id > :after ORDER BY id LIMIT :limit;
 
 -- name: bring_back
 -- Exhausted entries of an outage get a fresh schedule, oldest first, some at a time.
@@ -305,9 +325,12 @@ SELECT count(*), min(changed) FROM entry WHERE state = 'exhausted';
 -- What may be on its way into a file, oldest first, at one moment. An update or type change that is exhausted while an
 -- older one of its contact still waits for the API is not among it.
 SELECT entry.id FROM entry
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
 WHERE entry.state = 'exhausted' AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
-    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
 ))
 ORDER BY entry.id;
@@ -324,26 +347,29 @@ SELECT
     )
 FROM entry
 JOIN body ON body.entry = entry.id
-JOIN lane ON lane.id = entry.lane
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN contact ON contact.address = lane.key
 WHERE entry.id IN (SELECT value FROM json_each(:ids)) AND entry.state = 'exhausted' AND NOT EXISTS (
     SELECT 1 FROM entry AS creation
-    WHERE creation.lane = entry.lane AND creation.kind = 'contact_create'
+    WHERE creation.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND creation.kind = 'contact_create'
     AND creation.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
     AND creation.state <> 'imported' AND creation.id < entry.id
 )
 AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
-    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
 ))
 ORDER BY entry.id;
 
 -- name: lanes_on_the_road
 -- Where a contact write that left is not settled yet.
-SELECT DISTINCT lane FROM entry
-WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state <> 'exhausted'
-AND kind IN ('contact_create', 'contact_update', 'contact_type');
+SELECT DISTINCT coalesce(lane.joined, lane.id) FROM entry JOIN lane ON lane.id = entry.lane
+WHERE entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND entry.state <> 'exhausted'
+AND entry.kind IN ('contact_create', 'contact_update', 'contact_type');
 
 -- name: left_in_bulk
 -- What was in a bulk request when its process died stands in no file.
@@ -440,36 +466,44 @@ SELECT
     )
 FROM entry
 JOIN body ON body.entry = entry.id
-JOIN lane ON lane.id = entry.lane
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN contact ON contact.address = lane.key
 WHERE entry.state = 'imported' AND entry.due BETWEEN :since AND :until
 AND NOT EXISTS (
     SELECT 1 FROM entry AS older
-    WHERE older.lane = entry.lane AND older.kind = 'contact_create' AND older.id < entry.id
+    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND older.kind = 'contact_create' AND older.id < entry.id
     AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
 )
 AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
-    WHERE older.lane = entry.lane AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
+    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
     AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
 ))
 AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
-    WHERE older.lane = entry.lane AND older.profile = 1 AND older.id < entry.id
+    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
 ))
 ORDER BY entry.due, entry.id
 LIMIT :limit;
 
 -- name: newer_changes
--- The contact writes of an entry's lane that are newer and were not dropped. The lane is the one where it is now: since
--- it was read, it may have been joined.
+-- The contact writes of an entry's lane that are newer and were not dropped. The lane is what it is now: since the
+-- entry was read, it may have been joined.
+WITH whole AS (
+    SELECT coalesce(lane.joined, lane.id) AS id FROM entry JOIN lane ON lane.id = entry.lane WHERE entry.id = :id
+),
+members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
 SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane = (SELECT lane FROM entry WHERE id = :id) AND entry.id > :id AND entry.kind = 'contact_update'
+WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.state IN ('pending', 'sending')
 UNION ALL
 SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane = (SELECT lane FROM entry WHERE id = :id) AND entry.id > :id AND entry.kind = 'contact_update'
+WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
 
 -- ---------------------------------------------------------------------------------------------------------- looking
@@ -479,7 +513,10 @@ AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
 SELECT
     entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
     entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
-FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
+FROM entry
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
+LEFT JOIN file ON file.id = entry.file
 WHERE entry.id = :id;
 
 -- name: entries
@@ -487,7 +524,10 @@ WHERE entry.id = :id;
 SELECT
     entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
     entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
-FROM entry JOIN lane ON lane.id = entry.lane LEFT JOIN file ON file.id = entry.file
+FROM entry
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
+LEFT JOIN file ON file.id = entry.file
 WHERE (:ids IS NULL OR entry.id IN (SELECT value FROM json_each(:ids)))
 AND (:states IS NULL OR entry.state IN (SELECT value FROM json_each(:states)))
 AND (:kinds IS NULL OR entry.kind IN (SELECT value FROM json_each(:kinds)))
@@ -552,11 +592,13 @@ WHERE body.entry IS NULL AND entry.state NOT IN ('delivered', 'discarded');
 
 -- name: unfinished
 -- What decides where the lanes stand.
-SELECT lane, id, kind, state, due FROM entry WHERE state NOT IN ('delivered', 'rejected', 'discarded');
+SELECT coalesce(lane.joined, entry.lane), entry.id, entry.kind, entry.state, entry.due
+FROM entry LEFT JOIN lane ON lane.id = entry.lane
+WHERE entry.state NOT IN ('delivered', 'rejected', 'discarded');
 
 -- name: lanes
 -- Where the lanes stand.
-SELECT id, head, due, rank, hold, rest_until, joined FROM lane;
+SELECT id, head, due, rank, hold, behind, rest_until, joined FROM lane;
 
 -- ------------------------------------------------------------------------------------------------------------ facts
 

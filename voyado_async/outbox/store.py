@@ -201,8 +201,8 @@ class Outbox(Protocol):
         """Heads were exhausted while the breaker is open: their lanes' waiting entries go with them. In chunks."""
         ...
 
-    async def lanes_behind_files(self) -> list[int]:
-        """Lanes in which everything that waits stands behind something on the second road."""
+    async def exhaust_behind_files(self, now: int) -> int:
+        """In lanes in which everything that waits stands behind something on the second road, it follows. In chunks."""
         ...
 
     async def take_over(self, now: int, rest_until: int) -> int:
@@ -210,7 +210,10 @@ class Outbox(Protocol):
         ...
 
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
-        """Make the lane one with the lane of that contact. False while the other one has a request under way."""
+        """Make the lane one with the lane of that contact, at once and for lanes of any length.
+
+        False while one of the two has a request under way. What is written to either later has its turn with both.
+        """
         ...
 
     async def lane_of(self, contact_id: str) -> int | None:

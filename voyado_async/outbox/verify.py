@@ -37,10 +37,11 @@ class Lane(NamedTuple):
     due: int | None
     rank: int
     hold: int
+    behind: int
 
 
 def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
-    """Where a lane has to stand, given its unfinished entries in any order. Pure."""
+    """Where a lane has to stand, given the unfinished entries of all that are joined to it, in any order. Pure."""
     by_age = sorted(entries)
     waiting = [entry for entry in by_age if entry.state in (State.PENDING, State.SENDING)]
     away = [entry for entry in by_age if entry.state in AWAY]
@@ -54,8 +55,8 @@ def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
     head = next((entry for entry in waiting if not is_held(entry)), None)
     hold = 2 if creation is not None else 1 if change is not None else 0
     if head is None:
-        return Lane(None, None, 1, hold)
-    return Lane(head.id, max(head.due, rest_until), int(head.kind != Kind.REDEEM), hold)
+        return Lane(None, None, 1, hold, int(bool(waiting)))
+    return Lane(head.id, max(head.due, rest_until), int(head.kind != Kind.REDEEM), hold, 0)
 
 
 def verify(database: sqlite3.Connection) -> list[Finding]:
@@ -98,21 +99,21 @@ def _lanes(database: sqlite3.Connection) -> Finding:
     for lane, *columns in database.execute(SQL["unfinished"]).fetchall():
         entries.setdefault(lane, []).append(Unfinished(*columns))
     wrong = []
-    count = 0
-    for lane, head, due, rank, hold, rest_until, joined in database.execute(SQL["lanes"]).fetchall():
-        count += 1
+    rows = database.execute(SQL["lanes"]).fetchall()
+    joins = {lane: joined for lane, *_, joined in rows if joined is not None}
+    for lane, head, due, rank, hold, behind, rest_until, joined in rows:
         mine = entries.pop(lane, [])
-        stands = Lane(head, due, rank, hold)
-        if joined is not None and (mine or head is not None):
-            wrong.append(f"lane {lane} became part of another one and still has entries")
+        stands = Lane(head, due, rank, hold, behind)
+        if joined is not None and (joined in joins or (head, hold, behind) != (None, 0, 0)):
+            wrong.append(f"lane {lane} became part of lane {joined}, which does not have the turn of both")
         elif joined is None and stands != (right := lane_should_be(mine, rest_until)):
             wrong.append(f"lane {lane} stands at {_told(stands)} instead of {_told(right)}")
     wrong += [f"lane {lane} is missing" for lane in entries]
-    return _finding("lanes", wrong, f"each of {count} lanes stands where its entries say")
+    return _finding("lanes", wrong, f"each of {len(rows)} lanes stands where its entries say")
 
 
 def _told(lane: Lane) -> str:
-    return f"entry {lane.head}, due {lane.due}, rank {lane.rank}, hold {lane.hold}"
+    return f"entry {lane.head}, due {lane.due}, behind {lane.behind}, rank {lane.rank}, hold {lane.hold}"
 
 
 def _finding(check: str, wrong: list[str], right: str) -> Finding:

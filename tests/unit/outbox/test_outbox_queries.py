@@ -18,7 +18,8 @@ HOT = [
     "standing", "holders", "holders_by_nature", "former_holders", "spent_keys", "release_keys",
     "last_id", "add_lanes", "add_entries", "add_bodies", "head_new", "held_lanes",
     "count_enqueued", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
-    "join_entries", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle", "record", "take_over",
+    "lane_of_lane", "lanes_behind_files", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle",
+    "record", "take_over",
     "exhaust_lanes", "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
     "to_confirm", "newer_changes", "get", "attempts", "body", "states_of", "pending_redeems", "contact_id",
     "remember_lane", "remember_contact", "fact",
@@ -51,7 +52,8 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
     scans = [step for step in steps if re.match(r"SCAN (?!json_each|wanted|going|move\b|line\b|written|touched)", step)]
     allowed = {
         # Over derived rows of one batch, or a single constant row.
-        "SCAN new", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS",
+        "SCAN new", "SCAN members", "SCAN whole", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW",
+        "SCAN 2 CONSTANT ROWS",
         # A partial index that holds only what is under way in this very step.
         "SCAN entry USING INDEX entry_sending",
         # A partial index that holds only what is taken, up to the limit of a chunk.
@@ -66,9 +68,10 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "former_holders": "GROUP BY",
         "head_new": "GROUP BY",
         "held_lanes": "DISTINCT",
-        "refresh_lanes": "DISTINCT",
+        "refresh_lanes": "DISTINCT|GROUP BY",
+        "exhaust_lanes": "DISTINCT",
     }
-    assert [step for step in sorts if small.get(name, "never") not in step] == []
+    assert [step for step in sorts if not re.search(small.get(name, "never"), step)] == []
 
 
 def test_a_claim_reads_lanes_in_the_order_of_its_index(database: sqlite3.Connection) -> None:
