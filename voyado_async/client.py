@@ -33,7 +33,9 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
 from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, ProblemSolved, log_events
 from voyado_async.kinds import registry
+from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.contacts import Contacts
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.promotions import Promotions
@@ -110,7 +112,9 @@ class VoyadoClient:
             writes = Writes(outbox, self._clock, self._listeners.emit)
             stack.push_async_callback(writes.close)
             self._writes = writes
-            self.contacts = Contacts(writes, outbox, self._open_reads, self._settings, self._open_direct)
+            ids = ContactIds(outbox, self._clock)
+            stack.push_async_callback(ids.close)
+            self.contacts = Contacts(writes, ids, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads)
             self.receipts = Receipts(writes)
             self.outbox = OutboxView(outbox, self._clock)
@@ -143,7 +147,8 @@ class VoyadoClient:
         routes = routes_of(settings.api_version)
         direct = Direct(http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate)
         self._direct = direct
-        self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl)
+        shelf = Shelf(outbox.path, settings.require_base_url())
+        self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl, mark=outbox.mark, shelf=shelf)
         stack.push_async_callback(self._reads.close)
         if self._drain:
             from voyado_async.fallback.tenant import Tenant  # here: it brings lxml
@@ -154,7 +159,7 @@ class VoyadoClient:
             self._drainer = make()  # what is wrong with the settings of the second road is told now
             task = asyncio.create_task(self._keep_draining(make), name="voyado-drainer")
             stack.push_async_callback(self._stop_draining, task)
-            house = asyncio.create_task(self._keep_house(outbox), name="voyado-housekeeping")
+            house = asyncio.create_task(self._keep_house(outbox, shelf), name="voyado-housekeeping")
             stack.push_async_callback(_cancel, house)
 
     def _open_direct(self) -> Direct:
@@ -192,17 +197,17 @@ class VoyadoClient:
             else:
                 return
 
-    async def _keep_house(self, outbox: SqliteOutbox) -> None:
-        """Whoever drains also purges what is finished for long enough."""
+    async def _keep_house(self, outbox: SqliteOutbox, shelf: Shelf) -> None:
+        """Whoever drains also purges what is finished for long enough, and what was read so long ago."""
         while True:
             await self._clock.sleep(HOUSEKEEPING)
             if self._drainer is None or not self._drainer.draining:
                 continue
             now = self._clock.now()
+            before = now - int(self._settings.retention_days * DAY)
+            await shelf.sweep(before)
             try:
-                await outbox.purge(
-                    now - int(self._settings.retention_days * DAY), now - int(self._settings.key_days * DAY)
-                )
+                await outbox.purge(before, now - int(self._settings.key_days * DAY))
             except VoyadoError as error:
                 self._listeners.emit(Problem(where="purge", code=type(error).__name__))
 

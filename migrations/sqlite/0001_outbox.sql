@@ -36,6 +36,8 @@ CREATE TABLE lane (
     behind INTEGER NOT NULL DEFAULT 0,
     -- nothing of this lane goes out before: Engage may still be working on an earlier request
     rest_until INTEGER NOT NULL DEFAULT 0,
+    -- how often anything of it has moved: an answer of Engage's from before is not the newest
+    moves INTEGER NOT NULL DEFAULT 0,
     -- the lane that this one became part of, and that has the turn of both. The entries of this one stay with it; new
     -- ones go to the other one
     joined INTEGER REFERENCES lane (id)
@@ -136,6 +138,9 @@ CREATE INDEX file_open ON file (state, id) WHERE state IN ('spooled', 'uploading
 
 CREATE TABLE contact (
     address TEXT PRIMARY KEY,
-    id TEXT NOT NULL,
+    id TEXT NOT NULL COLLATE NOCASE,
     learned INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX contact_of_id ON contact (id);
+CREATE INDEX contact_learned ON contact (learned);

@@ -19,7 +19,7 @@ async def test_an_empty_outbox_has_nothing_to_claim(outbox: Outbox) -> None:
 
 async def test_a_message_tells_all_that_is_known_of_its_entry(outbox: Outbox) -> None:
     await put(outbox, draft(Kind.CONTACT_UPDATE, "email:anna@example.com", body=b'{"city":"Lund"}'))
-    await outbox.remember_contact("email:anna@example.com", "ID-1")
+    await outbox.remember_contacts([("email:anna@example.com", "ID-1", 0)])
     (message,) = await outbox.claim(10, START, frozenset())
     assert (message.kind, message.body, message.lane_key) == (
         Kind.CONTACT_UPDATE, b'{"city":"Lund"}', "email:anna@example.com",

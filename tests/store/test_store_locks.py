@@ -42,7 +42,7 @@ async def test_an_outbox_stays_in_step_with_other_processes_when_this_one_opens_
         before = await outbox.data_version()
         subprocess.run([sys.executable, "-c", WRITE_AND_CLOSE, str(path)], check=True)
         assert await outbox.data_version() != before
-        await outbox.remember_contact("email:a@example.com", "by-this-process")
+        await outbox.remember_contacts([("email:a@example.com", "by-this-process", 0)])
         with sqlite3.connect(path) as database:
             assert database.execute("SELECT id FROM contact").fetchall() == [("by-this-process",)]
         database.close()

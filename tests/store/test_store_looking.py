@@ -92,13 +92,6 @@ async def test_facts_are_shared_with_every_process(outbox: Outbox, open_outbox: 
     assert await other.drainer() is None
 
 
-async def test_the_newest_word_on_an_address_counts(outbox: Outbox) -> None:
-    assert await outbox.contact_id("email:a@example.com") is None
-    await outbox.remember_contact("email:a@example.com", "1")
-    await outbox.remember_contact("email:a@example.com", "2")
-    assert await outbox.contact_id("email:a@example.com") == "2"
-
-
 async def test_the_data_version_changes_when_another_process_writes(outbox: Outbox, open_outbox: OpenOutbox) -> None:
     other = await open_outbox()
     before = await outbox.data_version()

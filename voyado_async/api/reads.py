@@ -4,53 +4,115 @@ An answer is served from memory for `cache_ttl` seconds, and many callers of one
 Engage gives no usable answer the last known one is served with `stale` set; where nothing is known the caller gets
 EngageUnavailable. That a contact does not exist is never remembered: it may have been created since, and a None from
 memory would say "does not exist" during an outage.
+
+Any other question about one contact goes the same way: `ask`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Self, TypeVar
 
 from voyado_async.api.direct import Direct
-from voyado_async.api.memory import Key, Memory
+from voyado_async.api.memory import Known, Marks, Memory, Question
 from voyado_async.api.replies import CONTACT_NOT_FOUND, identity
 from voyado_async.clock import Clock
-from voyado_async.errors import EngageError, EngageRefused, EngageUnavailable, InvalidEntry
+from voyado_async.errors import EngageRefused, EngageUnavailable, InvalidEntry
 from voyado_async.kinds.address import Address, address, find
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import Contact, read_contact
+from voyado_async.models.payload import to_json
 from voyado_async.models.promotions import Channel, PromotionAssignment, read_assignments
 from voyado_async.models.receipts import MatchKeyType
+from voyado_async.outbox.shelf import Shelf
 
-REMEMBERED = 2000
-"""Answers of each kind that are kept."""
+T = TypeVar("T")
+
+REMEMBERED = 5000
+"""Answers that are kept in memory."""
 
 
 class KnownContact(Contact, frozen=True, kw_only=True):
-    """A contact as Engage answered it at `as_of` (ms). `stale`: Engage gives no answer now, this is the last one."""
+    """A contact as Engage answered it. `as_of` is when it was asked (ms), `age` how long ago that was (seconds).
+    `stale`: Engage gives no answer now, this is the last one.
+    """
 
     stale: bool
     as_of: int
+    age: float
 
 
-class Assignments(list[PromotionAssignment]):
-    """Assignments as Engage answered them at `as_of` (ms). `stale`: Engage gives no answer now, these are the last."""
+class Answers(list[T]):
+    """A list as Engage answered it. `as_of` is when it was asked (ms), `age` how long ago that was (seconds).
+    `stale`: Engage gives no answer now, this is the last one.
+    """
 
-    def __init__(self, assignments: Iterable[PromotionAssignment] = (), *, stale: bool = False, as_of: int = 0) -> None:
-        super().__init__(assignments)
+    def __init__(self, items: Iterable[T] = (), *, stale: bool = False, as_of: int = 0, age: float = 0.0) -> None:
+        super().__init__(items)
         self.stale = stale
         self.as_of = as_of
+        self.age = age
+
+    @classmethod
+    def of(cls, known: Known[Iterable[T]]) -> Self:
+        """A list of the caller's own."""
+        return cls(known.value, stale=known.stale, as_of=known.as_of, age=known.age)
+
+    def with_items(self, items: Iterable[T]) -> Self:
+        """Other items, as old as these."""
+        return type(self)(items, stale=self.stale, as_of=self.as_of, age=self.age)
+
+
+class Assignments(Answers[PromotionAssignment]):
+    """Promotion assignments of one contact."""
+
+
+class Found(NamedTuple):
+    """Whose an address is. `forgets` is `Mark.forgets` of when Engage was asked; None where nobody can tell."""
+
+    contact_id: str
+    forgets: int | None
 
 
 class Reads:
-    """The direct reads of one process; `close` ends what is under way. `cache_ttl` in seconds, 0 for no cache."""
+    """The direct reads of one process; `close` ends what is under way. `cache_ttl` in seconds, 0 for no cache.
 
-    def __init__(self, direct: Direct, *, clock: Clock, cache_ttl: float, remembered: int = REMEMBERED) -> None:
+    `mark` tells how far the outbox is with a lane (`Outbox.mark`): what has reached Engage since makes an answer old.
+    """
+
+    def __init__(
+        self,
+        direct: Direct,
+        *,
+        clock: Clock,
+        cache_ttl: float,
+        mark: Marks,
+        shelf: Shelf | None = None,
+        remembered: int = REMEMBERED,
+    ) -> None:
         self._direct = direct
-        self._ids: Memory[str] = Memory(clock=clock, ttl=cache_ttl, size=remembered)
-        self._contacts: Memory[Contact] = Memory(clock=clock, ttl=cache_ttl, size=remembered)
-        self._assignments: Memory[tuple[PromotionAssignment, ...]] = Memory(clock=clock, ttl=cache_ttl, size=remembered)
+        self._memory = Memory(clock=clock, ttl=cache_ttl, size=remembered, mark=mark, shelf=shelf)
 
-    async def find_contact(self, named: Address, contact_type: str | None = None) -> str | None:
+    async def ask(
+        self, what: str, call: Call, read: Callable[[bytes], T], *, contact_id: str, kept: bool = False
+    ) -> Known[T]:
+        """The answer to a call that changes nothing and is about one contact, read by `read`.
+
+        `what` names it in errors. The call, its ids in either case, is the question. `kept`: the answer also stands
+        beside the outbox, where a restart and other processes find it; for what a customer pays with, not for whom she
+        is. Own durable writes of the contact make it old when they reach Engage; after a direct one call
+        `Outbox.touch`. Raises EngageUnavailable where nothing is known, EngageRefused; InvalidEntry.
+        """
+        named = address(contact_id=contact_id)
+
+        async def fetch() -> bytes:
+            return await self._direct.read(what, call)
+
+        known = await self._memory.get(Question(named.lane, question_of(call), fetch, read, kept))
+        assert known is not None  # an answer is never "nothing" here
+        return known
+
+    async def find_contact(self, named: Address, contact_type: str | None = None) -> Found | None:
         """The contact's id, or None where Engage says that there is nobody.
 
         A last known id is served without a mark: an id stays with its contact. An address that is the id is asked for
@@ -58,25 +120,22 @@ class Reads:
         """
         if named.type is MatchKeyType.CONTACT_ID:
             return await self._existing_id(named)
+        call = find(named, contact_type)
 
-        async def fetch() -> str | None:
+        async def fetch() -> bytes | None:
             try:
-                body = await self._direct.read("contacts.find", find(named, contact_type))
+                return await self._direct.read("contacts.find", call)
             except EngageRefused as refusal:
                 if refusal.code == CONTACT_NOT_FOUND:
                     return None
                 raise
-            contact_id = identity(body)
-            if contact_id is None:
-                raise EngageUnavailable("contacts.find: the answer is no id")
-            return contact_id
 
-        known = await self._ids.get((named.lane, contact_type or ""), fetch)
-        return None if known is None else known.value
+        known = await self._memory.get(Question(named.lane, question_of(call), fetch, _read_id, kept=False))
+        return None if known is None else Found(known.value, None if known.mark is None else known.mark.forgets)
 
-    async def _existing_id(self, named: Address) -> str | None:
+    async def _existing_id(self, named: Address) -> Found | None:
         try:
-            return (await self.get_contact(named.value)).id
+            return Found((await self.get_contact(named.value)).id, None)
         except EngageRefused as refusal:
             if refusal.code == CONTACT_NOT_FOUND:
                 return None
@@ -84,68 +143,37 @@ class Reads:
 
     async def get_contact(self, contact_id: str) -> KnownContact:
         """The contact. Raises EngageUnavailable, EngageRefused (404 `ContactNotFound` included)."""
-        named = address(contact_id=contact_id)
-
-        async def fetch() -> Contact:
-            call = Call(Operation.GET_CONTACT, ids=(("contactId", named.value),))
-            body = await self._direct.read("contacts.get", call)
-            try:
-                return read_contact(body)
-            except EngageError as error:
-                raise EngageUnavailable(str(error)) from None
-
-        known = await self._contacts.get((named.lane,), fetch)
-        assert known is not None  # only a look-up answers "nobody"
+        call = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
+        known = await self.ask("contacts.get", call, read_contact, contact_id=contact_id)
         fields = {name: getattr(known.value, name) for name in Contact.__struct_fields__}
-        return KnownContact(**fields, stale=known.stale, as_of=known.as_of)
+        return KnownContact(**fields, stale=known.stale, as_of=known.as_of, age=known.age)
 
     async def assignments(self, contact_id: str, channel: str | None = None) -> Assignments:
         """The contact's assignments, redeemed ones included (ref 3.2); only those of `channel` where one is given.
 
         Raises EngageUnavailable, EngageRefused; InvalidEntry for a channel that does not exist.
         """
-        named = address(contact_id=contact_id)
         if channel is not None and channel not in tuple(Channel):
             raise InvalidEntry("channel", f"expected one of {', '.join(Channel)}")
         params = () if channel is None else (("redemptionChannelType", str(channel)),)
-
-        async def fetch() -> tuple[PromotionAssignment, ...]:
-            call = Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", named.value),), params=params)
-            body = await self._direct.read("promotions.assignments", call)
-            try:
-                return read_assignments(body)
-            except EngageError as error:
-                raise EngageUnavailable(str(error)) from None
-
-        known = await self._assignments.get((named.lane, channel or ""), fetch)
-        assert known is not None  # a contact without assignments has an empty list
-        return Assignments(known.value, stale=known.stale, as_of=known.as_of)
-
-    def expire(self, contact_id: str) -> None:
-        """Something of this contact has changed: the next read asks Engage; what is known stays for an outage.
-
-        Not the ids that addresses stand for: they stay with their contact.
-        """
-        lane = _lane(contact_id)
-        self._contacts.expire(lambda key, _: key[0] == lane)
-        self._assignments.expire(lambda key, _: key[0] == lane)
-
-    def forget(self, contact_id: str) -> None:
-        """Nothing of this contact stays in memory."""
-        lane = _lane(contact_id)
-
-        def by_lane(key: Key, _: object) -> bool:
-            return key[0] == lane
-
-        self._contacts.forget(by_lane)
-        self._assignments.forget(by_lane)
-        self._ids.forget(lambda _, found: _lane(found) == lane)
+        call = Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", contact_id),), params=params)
+        return Assignments.of(
+            await self.ask("promotions.assignments", call, read_assignments, contact_id=contact_id, kept=True)
+        )
 
     async def close(self) -> None:
         """End what is under way (its callers get ClientClosed) and forget everything."""
-        for memory in (self._ids, self._contacts, self._assignments):
-            await memory.close()
+        await self._memory.close()
 
 
-def _lane(contact_id: str) -> str:
-    return f"contact:{contact_id.lower()}"
+def question_of(call: Call) -> str:
+    """The name of what a call asks: the same for ids in either case (ref 6.8)."""
+    ids = [(name, value.lower()) for name, value in call.ids]
+    return to_json([call.operation, ids, call.params, call.options, call.body.decode()]).decode()
+
+
+def _read_id(body: bytes) -> str:
+    contact_id = identity(body)
+    if contact_id is None:
+        raise EngageUnavailable("contacts.find: the answer is no id")
+    return contact_id

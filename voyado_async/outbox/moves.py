@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -66,6 +66,11 @@ class Prepared(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, draft: Draft, now: int) -> Prepared:
         return cls(draft, as_json(draft.warnings) if draft.warnings else None, now)
+
+
+def run(connection: sqlite3.Connection, *, query: str, values: Mapping[str, object]) -> list[Any]:
+    """A transaction that is one statement."""
+    return connection.execute(SQL[query], values).fetchall()
 
 
 def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -327,6 +332,12 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
     connection.execute(SQL["join_joined"], sides)
     refresh(connection, [target], now)
     return True
+
+
+def touch(connection: sqlite3.Connection, lane: str) -> None:
+    """Something of this contact has changed at Engage beside the outbox."""
+    _insert(connection, "add_lanes", [(lane,)])
+    connection.execute(SQL["touch_lane"], {"key": lane})
 
 
 def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int) -> bool:

@@ -33,7 +33,7 @@ from voyado_async.errors import (
 from voyado_async.outbox import file_moves, moves, purging
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
-from voyado_async.outbox.moves import LONGEST_DELAY, SQL, Prepared, as_json, contact_lane
+from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, Prepared, as_json, contact_lane
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -44,6 +44,7 @@ from voyado_async.outbox.store import (
     EntryRecord,
     FileRecord,
     Finding,
+    Mark,
     Settlement,
     Stored,
 )
@@ -60,6 +61,12 @@ SPAN = 5_000
 
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
+
+KNOWN_FOR = 86_400_000
+"""An address that is found again is written down again after so long (ms): once a day, not at each read."""
+
+MOST_CONTACTS = 200_000
+"""Addresses that the id store knows at most: some 40 MB."""
 
 _FAR = 1 << 62
 _OLDEST_SQLITE = (3, 38, 0)
@@ -258,7 +265,15 @@ class SqliteOutbox:
                 purged += await self._writer.call(partial(purging.purge, ids=ids, before=entries_before), rows=CHUNK)
         for span in range(256):
             await self._writer.call(partial(purging.purge_keys, span=span, before=keys_before), rows=CHUNK)
+        await self._purge_contacts(entries_before)
         return purged
+
+    async def _purge_contacts(self, before: int) -> None:
+        gone = CHUNK
+        while gone == CHUNK:
+            too_many = (await self._rows("count_contacts"))[0][0] > MOST_CONTACTS
+            values = {"before": _FAR if too_many else before, "limit": CHUNK}
+            gone = len(await self._writer.call(partial(moves.run, query="purge_contacts", values=values), rows=CHUNK))
 
     # the second road -------------------------------------------------------------------------------------------------
 
@@ -416,9 +431,33 @@ class SqliteOutbox:
         rows = await self._rows("contact_id", address=address)
         return rows[0][0] if rows else None
 
-    async def remember_contact(self, address: str, contact_id: str) -> None:
-        values = {"address": address, "id": contact_id, "now": self._clock.now()}
-        await self._writer.call(lambda c: c.execute(SQL["remember_contact"], values).fetchall())
+    async def remember_contacts(self, known: Sequence[tuple[str, str, int]]) -> None:
+        now = self._clock.now()
+        for start in range(0, len(known), CHUNK):
+            pairs = as_json(known[start : start + CHUNK])
+            news = await self._rows("news_of_contacts", pairs=pairs, now=now, since=now - KNOWN_FOR)
+            if news:
+                values = {"pairs": as_json(news), "now": now}
+                await self._writer.call(partial(moves.run, query="remember_contacts", values=values), rows=len(news))
+
+    async def unlearn_address(self, address: str) -> None:
+        if await self.contact_id(address) is not None:
+            await self._writer.call(partial(moves.run, query="unlearn_address", values={"address": address}))
+
+    async def mark(self, lane: str) -> Mark:
+        contact = lane.removeprefix(CONTACT) if lane.startswith(CONTACT) else None
+        rows = await self._rows("mark", lane=lane, contact=contact)
+        return Mark(*rows[0])
+
+    async def touch(self, lane: str) -> None:
+        await self._writer.call(lambda c: moves.touch(c, lane))
+
+    async def forget_ids(self, contact_id: str) -> int:
+        def forget(database: sqlite3.Connection) -> int:
+            database.execute(SQL["forget_ids"], {"id": contact_id})
+            return int(database.execute(SQL["count_forget"]).fetchall()[0][0])
+
+        return await self._writer.call(forget)
 
     async def breaker(self) -> BreakerRecord | None:
         return await self._fact("breaker", BreakerRecord)

@@ -140,6 +140,7 @@ UPDATE lane SET
         THEN max(entry.due, CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END)
     END,
     rank = coalesce(entry.kind <> 'redeem', 1),
+    moves = lane.moves + 1,
     rest_until = CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END
 FROM heads LEFT JOIN entry ON entry.id = heads.head
 WHERE lane.id = heads.lane;
@@ -198,8 +199,10 @@ UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0, behind = 0 
 UPDATE lane SET joined = :target WHERE joined = :lane;
 
 -- name: inherit_rest
--- The longer rest of two lanes holds for the one.
-UPDATE lane SET rest_until = max(rest_until, (SELECT rest_until FROM lane WHERE id = :lane)) WHERE id = :target;
+-- The longer rest of two lanes holds for the one, and the moves of both count.
+UPDATE lane SET
+    rest_until = max(lane.rest_until, other.rest_until), moves = lane.moves + other.moves
+FROM lane AS other WHERE other.id = :lane AND lane.id = :target;
 
 -- ---------------------------------------------------------------------------------------------------------- moving
 
@@ -631,3 +634,59 @@ ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned
 -- An address stands for one contact; the newest word counts.
 INSERT INTO contact (address, id, learned) VALUES (:address, :id, :now)
 ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
+
+-- name: news_of_contacts
+-- Which of these pairs of address and id the store does not have, or learned too long ago.
+SELECT pair.value ->> 0, pair.value ->> 1, pair.value ->> 2 FROM json_each(:pairs) AS pair
+LEFT JOIN contact ON contact.address = pair.value ->> 0
+WHERE contact.id IS NOT pair.value ->> 1 OR contact.learned NOT BETWEEN :since AND :now;
+
+-- name: remember_contacts
+-- What was read before a contact was forgotten is not learned after it.
+INSERT INTO contact (address, id, learned)
+SELECT pair.value ->> 0, pair.value ->> 1, :now FROM json_each(:pairs) AS pair
+WHERE pair.value ->> 2 = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'forgets'), 0)
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
+
+-- name: unlearn_address
+-- Engage says that nobody, or more than one, has this address.
+DELETE FROM contact WHERE address = :address;
+
+-- name: forget_ids
+-- No address stands for this contact any more.
+DELETE FROM contact WHERE id = :id;
+
+-- name: count_forget
+-- Answers that were asked for before this are nothing to go by.
+INSERT INTO meta (name, value) VALUES ('forgets', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+RETURNING CAST(value AS INTEGER);
+
+-- name: purge_contacts
+-- The addresses go that nobody has used for longest, some at a time.
+DELETE FROM contact WHERE address IN (
+    SELECT address FROM contact WHERE learned < :before ORDER BY learned LIMIT :limit
+)
+RETURNING address;
+
+-- name: count_contacts
+-- How many addresses are known.
+SELECT count(*) FROM contact;
+
+-- name: touch_lane
+-- Answers about the contact from before are not the newest.
+UPDATE lane SET moves = moves + 1 WHERE id = (SELECT coalesce(joined, id) FROM lane WHERE key = :key);
+
+-- name: mark
+-- How many contacts were forgotten, and how often anything of this contact has moved, whichever address it was written
+-- under.
+SELECT
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'forgets'), 0),
+    coalesce((
+        SELECT sum(moves) FROM lane WHERE id IN (
+            SELECT coalesce(joined, id) FROM lane WHERE key = :lane
+            UNION ALL
+            SELECT coalesce(lane.joined, lane.id) FROM contact JOIN lane ON lane.key = contact.address
+            WHERE contact.id = :contact
+        )
+    ), 0);

@@ -152,6 +152,17 @@ class Finding(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """How far the outbox was with a contact when Engage was asked. While it is the same, nothing of ours has reached
+    Engage for that contact: no clock is involved, and every process sees it.
+    """
+
+    forgets: int = 0
+    """Contacts that were forgotten so far, of all."""
+    moves: int = 0
+    """Moves of this contact's entries so far."""
+
+
 class DrainerRecord(msgspec.Struct, frozen=True):
     """Who drains."""
 
@@ -225,8 +236,9 @@ class Outbox(Protocol):
         ...
 
     async def purge(self, entries_before: int, keys_before: int) -> int:
-        """Delivered and discarded entries that last changed before then (ms) go, with content and record; the hashes of
-        their keys go when they were written before the other time. In chunks. Says how many entries went."""
+        """Delivered and discarded entries that last changed before then (ms) go, with content and record, and so do
+        addresses that stood for nobody's contact since; the hashes of their keys go when they were written before the
+        other time. In chunks. Says how many entries went."""
         ...
 
     # the second road -------------------------------------------------------------------------------------------------
@@ -366,7 +378,26 @@ class Outbox(Protocol):
         """What the id store knows of an address such as ``email:anna@example.com``."""
         ...
 
-    async def remember_contact(self, address: str, contact_id: str) -> None: ...
+    async def remember_contacts(self, known: Sequence[tuple[str, str, int]]) -> None:
+        """What reads found: address, id, and `Mark.forgets` of when Engage was asked. Writes only what is new."""
+        ...
+
+    async def unlearn_address(self, address: str) -> None:
+        """Engage says that nobody, or more than one, has this address. Writes only where it was known."""
+        ...
+
+    async def mark(self, lane: str) -> Mark:
+        """How far it is with the contact of a lane such as ``contact:<guid>``."""
+        ...
+
+    async def touch(self, lane: str) -> None:
+        """A direct call has changed something of this contact at Engage: its mark moves on as when an entry settles."""
+        ...
+
+    async def forget_ids(self, contact_id: str) -> int:
+        """The id store knows no address of this contact any more. Returns the new `Mark.forgets`: what was asked for
+        before is neither learned nor served any more, by no process. `outbox.shelf.forget_known` calls it."""
+        ...
 
     async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
         """Those whose redeem waits, is under way, left by file or was delivered since `as_of` (ms): the overlay of

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Literal
 
 from voyado_async.api.direct import Direct
 from voyado_async.api.reads import KnownContact, Reads
-from voyado_async.errors import EngageUnavailable, InvalidEntry, OutboxUnavailable
+from voyado_async.errors import EngageUnavailable, InvalidEntry, MultipleMatches
 from voyado_async.kinds import contact_create, contact_type, contact_update
-from voyado_async.kinds.address import Address, address, checked_id
+from voyado_async.kinds.address import address, checked_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.kinds.contact_create import OnExisting
 from voyado_async.models import BulkStatus, ContactCreate, ContactUpdate, contacts_bulk
 from voyado_async.models.contacts import check_contact_type
-from voyado_async.outbox.store import Outbox
+from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.writes import OutboxEntry, Writes
 from voyado_async.settings import Settings
 
@@ -29,13 +28,13 @@ class Contacts:
     def __init__(
         self,
         writes: Writes,
-        outbox: Outbox,
+        ids: ContactIds,
         reads: Callable[[], Reads],
         settings: Settings,
         direct: Callable[[], Direct],
     ) -> None:
         self._writes = writes
-        self._outbox = outbox
+        self._ids = ids
         self._reads = reads
         self._direct = direct
         self._settings = settings
@@ -131,25 +130,29 @@ class Contacts:
             social_security_number=social_security_number,
             member_number=member_number,
         )
+        # The id store knows addresses, not who else of another type has one.
+        stored = contact_type is None
         try:
             found = await self._reads().find_contact(named, contact_type)
         except EngageUnavailable:
-            known = None if contact_type else await self._outbox.contact_id(named.lane)
+            known = await self._ids.known(named.lane) if stored else None
             if known is None:
                 raise
             return known
-        if found is not None and contact_type is None:
-            await self._remember(named, found)
-        return found
-
-    async def _remember(self, named: Address, contact_id: str) -> None:
-        # A read must not fail because the disk is full; the id is looked up again next time.
-        with suppress(OutboxUnavailable):
-            if await self._outbox.contact_id(named.lane) != contact_id:
-                await self._outbox.remember_contact(named.lane, contact_id)
+        except MultipleMatches:
+            if stored:
+                await self._ids.unlearn(named.lane)
+            raise
+        if found is None:
+            if stored:
+                await self._ids.unlearn(named.lane)
+            return None
+        if stored:
+            self._ids.learn(named.lane, found)
+        return found.contact_id
 
     async def get(self, contact_id: str) -> KnownContact:
-        """The contact (ref 4.2). While Engage is down the last known one, with `stale` set.
+        """The contact (ref 4.2). While Engage is down the last known one, with `stale` set and its `age` in seconds.
 
         Raises EngageUnavailable where nothing is known, EngageRefused (404 `ContactNotFound` included).
         """

@@ -35,13 +35,11 @@ class Promotions:
         """The contact's assignments (ref 3.2), redeemed ones included: check `redeemed`.
 
         One whose redemption waits in this outbox, or left it by file, shows as redeemed, so that nobody spends it twice
-        during an outage. While Engage is down these are the last known ones, with `stale` set. Raises
-        EngageUnavailable where nothing is known, EngageRefused.
+        during an outage. While Engage is down these are the last known ones, also from before a restart, with `stale`
+        set and their `age` in seconds. Raises EngageUnavailable where nothing is known, EngageRefused.
         """
         found = await self._reads().assignments(contact_id, channel)
-        ours = await self._outbox.pending_redeems([assignment.id for assignment in found], found.as_of)
-        return Assignments(
-            (msgspec.structs.replace(a, redeemed=True) if a.id in ours else a for a in found),
-            stale=found.stale,
-            as_of=found.as_of,
-        )
+        # What was ever redeemed from here is redeemed in an old answer, whatever the clock has done meanwhile.
+        since = 0 if found.stale else found.as_of
+        ours = await self._outbox.pending_redeems([assignment.id for assignment in found], since)
+        return found.with_items(msgspec.structs.replace(a, redeemed=True) if a.id in ours else a for a in found)

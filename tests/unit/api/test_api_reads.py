@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import Answer, FakeClock, Loopback, answer, calling, close, error, hang, json_answer, loopback
 
+from voyado_async.api import memory
 from voyado_async.api.direct import Direct, Spacing
-from voyado_async.api.reads import Reads
+from voyado_async.api.reads import Found, Reads, question_of
 from voyado_async.api.routes import routes_of
-from voyado_async.errors import ClientClosed, EngageRefused, EngageUnavailable, InvalidEntry
+from voyado_async.errors import ClientClosed, EngageRefused, EngageUnavailable, InvalidEntry, OutboxUnavailable
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Call, Operation
+from voyado_async.outbox.shelf import Answer as Kept
+from voyado_async.outbox.shelf import Shelf
+from voyado_async.outbox.store import Mark
 
 CONTACT = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 OTHER = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
@@ -25,6 +30,22 @@ NO_OFFERS = json_answer(200, [])
 FIND = "GET /api/v3/contacts/id?email=Anna%40example.com"
 
 
+class Marks:
+    """How far an outbox is with each lane; the outbox of the tests of the store does the same."""
+
+    def __init__(self) -> None:
+        self.moves: dict[str, int] = {}
+        self.forgets = 0
+
+    async def __call__(self, lane: str) -> Mark:
+        return Mark(self.forgets, self.moves.get(lane, 0))
+
+    def move(self, contact_id: str) -> None:
+        """Something of ours has reached Engage."""
+        lane = f"contact:{contact_id}"
+        self.moves[lane] = self.moves.get(lane, 0) + 1
+
+
 @asynccontextmanager
 async def reading(
     *answers: Answer | bytes, ttl: float = 30, timeout: float = 5, rate: float = 1000, **options: Any
@@ -32,7 +53,7 @@ async def reading(
     clock = FakeClock()
     async with loopback(*answers) as place, calling(place.url) as http:
         direct = Direct(http, routes_of(3), clock=clock, timeout=timeout, rate=rate)
-        reads = Reads(direct, clock=clock, cache_ttl=ttl, **options)
+        reads = Reads(direct, clock=clock, cache_ttl=ttl, mark=options.pop("mark", Marks()), **options)
         try:
             yield reads, place, clock
         finally:
@@ -44,9 +65,12 @@ async def reading(
 
 async def test_a_contact_is_found_by_any_one_address() -> None:
     async with reading(json_answer(200, CONTACT)) as (reads, place, _):
-        assert await reads.find_contact(ANNA) == CONTACT
-        assert await reads.find_contact(address(mobile_phone="+46 70"), "Member") == CONTACT
-        assert await reads.find_contact(address(external_id="K-7")) == CONTACT
+        for named, kind in (
+            (ANNA, None),
+            (address(mobile_phone="+46 70"), "Member"),
+            (address(external_id="K-7"), None),
+        ):
+            assert await reads.find_contact(named, kind) == Found(CONTACT, 0)
     assert place.lines == [
         FIND,
         "GET /api/v3/contacts/id?mobilePhone=%2B46%2070&contactType=Member",
@@ -57,7 +81,7 @@ async def test_a_contact_is_found_by_any_one_address() -> None:
 async def test_a_contact_named_by_its_id_is_read() -> None:
     told = [json_answer(200, {"id": CONTACT}), error(404, "ContactNotFound")]
     async with reading(*told) as (reads, place, _):
-        assert await reads.find_contact(address(contact_id=CONTACT)) == CONTACT
+        assert await reads.find_contact(address(contact_id=CONTACT)) == Found(CONTACT, None)
         assert await reads.find_contact(address(contact_id=OTHER)) is None
     assert place.lines == [f"GET /api/v3/contacts/{CONTACT}", f"GET /api/v3/contacts/{OTHER}"]
 
@@ -96,7 +120,7 @@ async def test_a_wrong_argument_asks_nothing() -> None:
 async def test_nobody_is_none_and_is_never_remembered() -> None:
     async with reading(error(404, "ContactNotFound"), json_answer(200, CONTACT)) as (reads, _, _clock):
         assert await reads.find_contact(ANNA) is None
-        assert await reads.find_contact(ANNA) == CONTACT
+        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
 
 
 @pytest.mark.parametrize(
@@ -152,12 +176,13 @@ async def test_without_a_usable_answer_and_nothing_known_it_is_an_error_and_neve
 async def test_while_engage_is_down_the_last_known_answer_is_served_and_marked(told: Answer | bytes) -> None:
     async with reading(OFFERS, json_answer(200, CONTACT), told, ttl=0) as (reads, _, clock):
         before = await reads.assignments(CONTACT)
-        assert await reads.find_contact(ANNA) == CONTACT
+        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
         clock.seconds += 100_000
         offers = await reads.assignments(CONTACT)
-        assert await reads.find_contact(ANNA) == CONTACT
+        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
     assert (list(offers), offers.stale, offers.as_of) == (list(before), True, before.as_of)
-    assert not before.stale
+    assert offers.age == pytest.approx(100_000)
+    assert (before.stale, before.age) == (False, 0)
 
 
 async def test_a_hanging_engage_ends_within_the_read_time_out() -> None:
@@ -200,45 +225,91 @@ async def test_a_caller_cannot_change_what_is_remembered() -> None:
 
 
 async def test_what_has_changed_is_asked_again_and_stays_known_for_an_outage() -> None:
-    async with reading(OFFERS, answer(500), NO_OFFERS) as (reads, place, _):
+    marks = Marks()
+    async with reading(OFFERS, answer(500), NO_OFFERS, mark=marks) as (reads, place, _):
         await reads.assignments(CONTACT)
-        reads.expire(OTHER)
+        marks.move(OTHER)
         assert not (await reads.assignments(CONTACT)).stale
-        reads.expire(CONTACT.upper())
+        marks.move(CONTACT)
         assert (await reads.assignments(CONTACT)).stale
         assert not await reads.assignments(CONTACT)
     assert len(place.seen) == 3
 
 
-async def test_an_answer_from_before_a_change_is_not_kept() -> None:
-    go_on = asyncio.Event()
+async def test_an_answer_from_before_a_change_is_not_kept_as_fresh_and_not_shared_with_who_asks_after_it() -> None:
+    go_on, marks = asyncio.Event(), Marks()
 
     async def late(writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
         writer.write(OFFERS)
 
-    async with reading(late, NO_OFFERS) as (reads, place, _):
+    async with reading(late, NO_OFFERS, mark=marks) as (reads, place, _):
         first = asyncio.create_task(reads.assignments(CONTACT))
         while not place.seen:
             await asyncio.sleep(0.001)
-        reads.expire(CONTACT)
+        marks.move(CONTACT)
         second = await reads.assignments(CONTACT)
         go_on.set()
         assert list(second) == []
         assert len(await first) == 1
+        assert not await reads.assignments(CONTACT), "the later answer stays, though the earlier one came after it"
+    assert len(place.seen) == 2
+
+
+async def test_an_answer_that_came_in_the_middle_of_a_change_is_asked_again() -> None:
+    marks = Marks()
+
+    async def changed_meanwhile(writer: asyncio.StreamWriter) -> None:
+        marks.move(CONTACT)
+        writer.write(OFFERS)
+
+    async with reading(changed_meanwhile, NO_OFFERS, mark=marks) as (reads, place, _):
+        assert len(await reads.assignments(CONTACT)) == 1
         assert not await reads.assignments(CONTACT)
+    assert len(place.seen) == 2
 
 
-async def test_a_forgotten_contact_is_known_no_longer() -> None:
+async def test_without_a_word_from_the_outbox_everything_is_asked() -> None:
+    async def silent(lane: str) -> Mark:
+        raise OutboxUnavailable("the outbox cannot be read now")
+
+    async with reading(OFFERS, OFFERS, answer(500), mark=silent) as (reads, place, _):
+        for stale in (False, False, True):
+            assert (await reads.assignments(CONTACT)).stale is stale
+    assert len(place.seen) == 3
+
+
+async def test_after_somebody_was_forgotten_nothing_from_before_is_served() -> None:
+    marks = Marks()
     told = [json_answer(200, CONTACT), json_answer(200, {"id": CONTACT}), OFFERS, answer(500)]
-    async with reading(*told) as (reads, _, _clock):
+    async with reading(*told, mark=marks) as (reads, _, _clock):
         await reads.find_contact(ANNA)
         await reads.get_contact(CONTACT)
         await reads.assignments(CONTACT)
-        reads.forget(CONTACT.upper())
+        marks.forgets += 1
         for question in (reads.find_contact(ANNA), reads.get_contact(CONTACT), reads.assignments(CONTACT)):
             with pytest.raises(EngageUnavailable):
                 await question
+
+
+async def test_what_was_under_way_when_somebody_was_forgotten_answers_its_caller_and_is_not_kept() -> None:
+    go_on, marks = asyncio.Event(), Marks()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(OFFERS)
+
+    async with reading(late, answer(500), mark=marks) as (reads, place, _):
+        first = asyncio.create_task(reads.assignments(CONTACT))
+        while not place.seen:
+            await asyncio.sleep(0.001)
+        marks.forgets += 1
+        with pytest.raises(EngageUnavailable):
+            await reads.assignments(OTHER)
+        go_on.set()
+        assert len(await first) == 1
+        with pytest.raises(EngageUnavailable):
+            await reads.assignments(CONTACT)
 
 
 async def test_memory_is_bounded_and_keeps_what_is_asked_for() -> None:
@@ -248,6 +319,109 @@ async def test_memory_is_bounded_and_keeps_what_is_asked_for() -> None:
         assert len(place.seen) == 3
         await reads.assignments("b")
     assert len(place.seen) == 4
+
+
+async def test_memory_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_BYTES", 5_000)
+    long = json_answer(200, [{"id": "a-1", "description": "x" * 2_000}])
+    async with reading(long) as (reads, place, _):
+        for contact_id in ("a", "b", "c", "c", "b"):
+            await reads.assignments(contact_id)
+        assert len(place.seen) == 3
+        await reads.assignments("a")
+    assert len(place.seen) == 4
+
+
+# the shelf ------------------------------------------------------------------------------------------------------------
+
+
+ABOUT = f"contact:{CONTACT}"
+ASKED = question_of(Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", CONTACT),)))
+
+
+async def test_offers_outlive_the_process_and_nothing_else_does(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
+    profile = json_answer(200, {"id": CONTACT, "city": "Lund"})
+    async with reading(OFFERS, profile, json_answer(200, CONTACT), shelf=shelf) as (reads, _, clock):
+        before = await reads.assignments(CONTACT)
+        await reads.get_contact(CONTACT)
+        await reads.find_contact(ANNA)
+    async with reading(answer(500), shelf=shelf, ttl=0) as (reads, _, clock):
+        clock.seconds += 60
+        offers = await reads.assignments(CONTACT.upper())
+        assert (list(offers), offers.stale, offers.as_of) == (list(before), True, before.as_of)
+        assert offers.age == pytest.approx(60)
+        for question in (reads.get_contact(CONTACT), reads.find_contact(ANNA)):
+            with pytest.raises(EngageUnavailable):
+                await question
+
+
+async def test_two_processes_ask_once(tmp_path: Path) -> None:
+    shelf, marks = Shelf(tmp_path / "outbox.db", "https://engage.test"), Marks()
+    async with reading(OFFERS, shelf=shelf, mark=marks) as (reads, _, _clock):
+        await reads.assignments(CONTACT)
+    async with reading(NO_OFFERS, shelf=shelf, mark=marks) as (reads, place, _):
+        offers = await reads.assignments(CONTACT)
+        assert (len(offers), offers.stale) == (1, False)
+        assert place.seen == []
+        marks.move(CONTACT)
+        assert not await reads.assignments(CONTACT), "what another process delivered counts as well"
+
+
+async def test_an_answer_of_another_process_is_taken_where_it_is_newer(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
+    async with reading(OFFERS, shelf=shelf) as (reads, place, clock):
+        await reads.assignments(CONTACT)
+        clock.seconds += 31
+        await shelf.put(ABOUT, ASKED, Kept(b"[]", clock.now(), Mark()))
+        assert not await reads.assignments(CONTACT)
+    assert len(place.seen) == 1
+
+
+async def test_an_answer_from_the_future_is_never_fresh_and_not_older_than_now(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
+    async with reading(answer(500), NO_OFFERS, answer(500), shelf=shelf) as (reads, _, clock):
+        await shelf.put(ABOUT, ASKED, Kept(b'[{"id":"a-1"}]', clock.now() + 10**9, Mark()))
+        offers = await reads.assignments(CONTACT)
+        assert (len(offers), offers.stale, offers.age) == (1, True, 0)
+        assert not await reads.assignments(CONTACT)
+        clock.seconds += 100
+        assert not await reads.assignments(CONTACT)
+    kept = await shelf.get(ABOUT, ASKED)
+    assert kept is not None
+    assert kept.body == b"[]", "and it is replaced"
+
+
+async def test_what_engage_denies_leaves_the_shelf(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
+    async with reading(OFFERS, error(404, "ContactNotFound"), shelf=shelf, ttl=0) as (reads, _, _clock):
+        await reads.assignments(CONTACT)
+        with pytest.raises(EngageRefused):
+            await reads.assignments(CONTACT)
+    assert await shelf.get(ABOUT, ASKED) is None
+
+
+async def test_what_is_on_its_way_to_the_shelf_does_not_bring_back_who_was_forgotten(tmp_path: Path) -> None:
+    marks = Marks()
+
+    class Slow(Shelf):
+        async def put(self, contact: str, question: str, answer: Kept) -> None:
+            marks.forgets += 1
+            await self.forget(contact)
+            await super().put(contact, question, answer)
+
+    shelf = Slow(tmp_path / "outbox.db", "https://engage.test")
+    async with reading(OFFERS, shelf=shelf, mark=marks) as (reads, _, _clock):
+        await reads.assignments(CONTACT)
+    assert await shelf.get(ABOUT, ASKED) is None
+
+
+async def test_an_answer_that_another_version_wrote_is_asked_again(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
+    async with reading(OFFERS, shelf=shelf) as (reads, place, clock):
+        await shelf.put(ABOUT, ASKED, Kept(b'{"not": "a list"}', clock.now(), Mark()))
+        assert len(await reads.assignments(CONTACT)) == 1
+    assert len(place.seen) == 1
 
 
 # many callers ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""What the store knows of contacts: which id an address stands for, and whether anything of a contact has moved."""
+
+from __future__ import annotations
+
+import pytest
+from entries import OpenOutbox, StandingClock, bring_to, draft, move, put
+
+from voyado_async.delivery import Kind
+from voyado_async.outbox import sqlite
+from voyado_async.outbox.sqlite import KNOWN_FOR, SqliteOutbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Mark, Outbox
+
+DAY = 86_400_000
+MAIL = "email:anna@example.com"
+
+
+# the id store ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_newest_word_on_an_address_counts(outbox: Outbox, open_outbox: OpenOutbox) -> None:
+    assert await outbox.contact_id(MAIL) is None
+    await outbox.remember_contacts([(MAIL, "1", 0), ("memberNumber:7", "1", 0)])
+    await outbox.remember_contacts([(MAIL, "2", 0)])
+    other = await open_outbox()
+    assert (await other.contact_id(MAIL), await other.contact_id("memberNumber:7")) == ("2", "1")
+
+
+async def test_what_is_known_already_is_not_written_again_until_a_day_later(
+    outbox: SqliteOutbox, clock: StandingClock
+) -> None:
+    await outbox.remember_contacts([(MAIL, "1", 0)])
+    before = outbox.commits
+    await outbox.remember_contacts([(MAIL, "1", 0)])
+    assert outbox.commits == before
+    clock.time += KNOWN_FOR + 1
+    await outbox.remember_contacts([(MAIL, "1", 0)])
+    assert outbox.commits == before + 1
+
+
+async def test_many_addresses_are_few_commits(outbox: SqliteOutbox) -> None:
+    before = outbox.commits
+    await outbox.remember_contacts([(f"memberNumber:{n}", str(n), 0) for n in range(1000)])
+    assert outbox.commits - before == 5
+    assert await outbox.contact_id("memberNumber:999") == "999"
+
+
+async def test_an_address_that_is_nobodys_is_unlearned(outbox: SqliteOutbox) -> None:
+    await outbox.remember_contacts([(MAIL, "1", 0)])
+    await outbox.unlearn_address(MAIL)
+    assert await outbox.contact_id(MAIL) is None
+    before = outbox.commits
+    await outbox.unlearn_address(MAIL)
+    assert outbox.commits == before, "nobody's turn is taken for nothing"
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.IMPORTED])
+async def test_a_settled_write_by_an_address_teaches_the_id(outbox: Outbox, state: State) -> None:
+    (entry,) = await put(outbox, draft(Kind.CONTACT_CREATE, MAIL))
+    await bring_to(outbox, entry, State.IMPORTED if state is State.IMPORTED else State.PENDING)
+    source = state if state is State.IMPORTED else State.PENDING
+    assert await move(outbox, entry, source, State.DELIVERED, contact_id="G-1")
+    assert await outbox.contact_id(MAIL) == "G-1"
+
+
+async def test_forgetting_takes_every_address_of_one_contact(outbox: Outbox) -> None:
+    await outbox.remember_contacts([(MAIL, "G-1", 0), ("memberNumber:7", "g-1", 0), ("memberNumber:8", "G-2", 0)])
+    assert await outbox.forget_ids("G-1") == 1
+    assert await outbox.contact_id(MAIL) is None
+    assert await outbox.contact_id("memberNumber:7") is None
+    assert await outbox.contact_id("memberNumber:8") == "G-2"
+    assert await outbox.forget_ids("nobody") == 2
+
+
+async def test_what_was_asked_for_before_somebody_was_forgotten_is_not_learned_any_more(outbox: Outbox) -> None:
+    asked = (await outbox.mark(MAIL)).forgets
+    await outbox.forget_ids("G-1")
+    await outbox.remember_contacts([(MAIL, "G-1", asked)])
+    assert await outbox.contact_id(MAIL) is None
+    await outbox.remember_contacts([(MAIL, "G-1", (await outbox.mark(MAIL)).forgets)])
+    assert await outbox.contact_id(MAIL) == "G-1"
+
+
+async def test_addresses_that_nobody_used_for_long_are_purged(outbox: Outbox, clock: StandingClock) -> None:
+    await outbox.remember_contacts([(f"memberNumber:{n}", "1", 0) for n in range(450)])
+    clock.time += DAY
+    await outbox.remember_contacts([(MAIL, "2", 0)])
+    await outbox.purge(clock.time, 0)
+    assert await outbox.contact_id(MAIL) == "2"
+    assert [await outbox.contact_id(f"memberNumber:{n}") for n in (0, 449)] == [None, None]
+
+
+async def test_a_tenant_of_any_size_fills_the_id_store_only_so_far(
+    outbox: SqliteOutbox, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MOST_CONTACTS", 500)
+    for start in range(0, 1000, 100):
+        await outbox.remember_contacts([(f"memberNumber:{n}", "1", 0) for n in range(start, start + 100)])
+        clock.time += 1
+    await outbox.purge(0, 0)
+    known = [await outbox.contact_id(f"memberNumber:{n}") is not None for n in range(1000)]
+    assert sum(known) <= 500
+    assert known[-1], "the newest stay"
+
+
+# marks ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mark_changes_with_each_move_of_the_contact_and_with_no_other(
+    outbox: Outbox, open_outbox: OpenOutbox
+) -> None:
+    other = await open_outbox()
+    anna, bo = await put(outbox, draft(lane="contact:anna"), draft(lane="contact:bo"))
+    seen = await other.mark("contact:anna")
+    await move(outbox, bo, State.PENDING, State.DELIVERED)
+    assert await other.mark("contact:anna") == seen
+    await outbox.mark_sending(anna)
+    await move(outbox, anna, State.SENDING, State.DELIVERED)
+    assert await other.mark("contact:anna") != seen
+
+
+async def test_a_mark_does_not_care_for_the_clock(outbox: Outbox, clock: StandingClock) -> None:
+    (entry,) = await put(outbox, draft(lane="contact:anna"))
+    seen = await outbox.mark("contact:anna")
+    clock.time -= 10 * DAY
+    await move(outbox, entry, State.PENDING, State.DELIVERED)
+    assert (await outbox.mark("contact:anna")).moves > seen.moves
+
+
+async def test_the_mark_of_a_contact_covers_what_is_written_under_its_addresses(outbox: Outbox) -> None:
+    (entry,) = await put(outbox, draft(lane=MAIL))
+    await outbox.remember_contacts([(MAIL, "G-1", 0)])
+    seen = await outbox.mark("contact:g-1")
+    await move(outbox, entry, State.PENDING, State.DELIVERED)
+    assert (await outbox.mark("contact:g-1")).moves == seen.moves + 1
+
+
+async def test_joining_lanes_never_takes_a_mark_back(outbox: Outbox) -> None:
+    by_mail, by_id = await put(outbox, draft(lane=MAIL), draft(lane="contact:g-1"))
+    for entry in (by_mail, by_id):
+        await move(outbox, entry, State.PENDING, State.DELIVERED)
+    before = [await outbox.mark(lane) for lane in (MAIL, "contact:g-1")]
+    lane = await outbox.lane_of("G-1")
+    assert lane is not None
+    assert await outbox.join_lanes(lane - 1, "G-1", MAIL)
+    after = [await outbox.mark(lane) for lane in (MAIL, "contact:g-1")]
+    assert after[0] == after[1]
+    assert all(new.moves > old.moves for new, old in zip(after, before, strict=True))
+
+
+async def test_forgetting_changes_every_mark(outbox: Outbox) -> None:
+    assert await outbox.mark("contact:anna") == Mark(0, 0)
+    await outbox.forget_ids("bo")
+    assert await outbox.mark("contact:anna") == Mark(1, 0)

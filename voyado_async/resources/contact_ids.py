@@ -1,0 +1,74 @@
+"""Which id an address stands for, as reads find out: kept in the outbox, where every process and a restart know it.
+
+A read never waits for the disk or the writers' turn: what it found is written down within a second, together with what
+others found, and only where it is new. What a crash takes of it is looked up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+
+from voyado_async.api.reads import Found
+from voyado_async.clock import Clock
+from voyado_async.errors import OutboxUnavailable
+from voyado_async.outbox.store import Outbox
+
+TOGETHER = 1.0
+"""Seconds for which what was found is gathered."""
+
+MOST_WAITING = 1000
+"""Addresses that wait to be written down at most; the oldest go, and are looked up again."""
+
+
+class ContactIds:
+    """The contact-id store of one outbox. Creations, and look-ups after an import, are written by who settles them."""
+
+    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._found: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def known(self, address: str) -> str | None:
+        """The last known id of an address such as ``email:anna@example.com``."""
+        waiting = self._found.get(address)
+        return waiting[0] if waiting else await self._outbox.contact_id(address)
+
+    def learn(self, address: str, found: Found) -> None:
+        """An address stands for this contact. Nothing is learned from a moment when nobody could tell who had been
+        forgotten since."""
+        if found.forgets is None or self._closed:
+            return
+        self._found[address] = (found.contact_id, found.forgets)
+        self._found.move_to_end(address)
+        if len(self._found) > MOST_WAITING:
+            self._found.popitem(last=False)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_soon(), name="voyado-contact-ids")
+
+    async def unlearn(self, address: str) -> None:
+        """Engage says that the address is nobody's, or more than one contact's."""
+        self._found.pop(address, None)
+        with suppress(OutboxUnavailable):
+            await self._outbox.unlearn_address(address)
+
+    async def _write_soon(self) -> None:
+        while self._found:
+            await self._clock.sleep(TOGETHER)
+            await self._write()
+
+    async def _write(self) -> None:
+        found, self._found = self._found, OrderedDict()
+        with suppress(OutboxUnavailable):
+            await self._outbox.remember_contacts([(address, *known) for address, known in found.items()])
+
+    async def close(self) -> None:
+        """Write down what waits."""
+        self._closed = True
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        await self._write()
