@@ -38,6 +38,8 @@ class Draft(msgspec.Struct, frozen=True):
     natural_key: str | None = None
     """What names it by nature, also where the shop gave a key of its own."""
     warnings: tuple[str, ...] = ()
+    lines: int = 1
+    """What it counts in a file (`FileForm.lines`)."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

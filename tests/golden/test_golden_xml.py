@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_forms import write_forms
 from lxml import etree
 
 from voyado_async.delivery import Draft, FileFamily, FileForm, Message
 from voyado_async.fallback import xml
-from voyado_async.fallback.batch import Head, plan_files
-from voyado_async.fallback.record import text_of
+from voyado_async.fallback.batch import Head
+from voyado_async.fallback.spool import Spool
 from voyado_async.kinds import contact_create, contact_update, redeem, registry
 from voyado_async.kinds import receipt as receipts
 from voyado_async.kinds.address import address
@@ -252,16 +253,16 @@ MERGED = {"kind_contact_update.xml"}
 """Where several entries are one record."""
 
 
-def document(forms: list[FileForm]) -> bytes:
-    (planned,) = plan_files(enumerate(forms), 20_000)
-    output = io.BytesIO()
-    xml.write(output, planned.head, [text_of(record.form) for record in planned.records])
-    return output.getvalue()
+def document(forms: list[FileForm], folder: Path) -> bytes:
+    """The file as it really leaves."""
+    spool = Spool(folder)
+    write_forms(spool, "golden.xml", *forms)
+    return spool.path("golden.xml").read_bytes()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_is_byte_for_byte_the_expected_one(name: str) -> None:
-    assert document(CASES[name]).decode() == (HERE / name).read_bytes().decode()
+def test_a_file_is_byte_for_byte_the_expected_one(name: str, tmp_path: Path) -> None:
+    assert document(CASES[name], tmp_path).decode() == (HERE / name).read_bytes().decode()
 
 
 @pytest.mark.parametrize("name", CASES)

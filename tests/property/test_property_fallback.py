@@ -31,7 +31,7 @@ from voyado_async.delivery import Draft, Reply, Request
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import Event, Problem
-from voyado_async.fallback import courier, transfer
+from voyado_async.fallback import courier, transfer, writing
 from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.spool import part_name
 from voyado_async.kinds import contact_create, contact_update, receipt, redeem, registry
@@ -350,5 +350,6 @@ def test_no_older_value_overwrites_a_newer_one_and_nothing_is_lost_on_either_roa
         inline_database(),
         mock.patch.object(courier, "in_thread", inline),
         mock.patch.object(transfer, "in_thread", inline),
+        mock.patch.object(writing, "in_thread", inline),
     ):
         asyncio.run(tell(Path(folder), seed, bulk, new, steps))

@@ -41,7 +41,7 @@ from voyado_async.delivery import Draft, Kind
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import AttemptMade, BreakerChanged, DrainerStopped, Event, FileChanged, Problem
-from voyado_async.fallback import courier, transfer
+from voyado_async.fallback import courier, transfer, writing
 from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.spool import Spool
 from voyado_async.kinds import contact_create, contact_update, receipt, redeem, registry
@@ -109,7 +109,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.sound = True
         self.patches = ExitStack()
         self.made = self.patches.enter_context(inline_database())
-        for module in (courier, transfer):
+        for module in (courier, transfer, writing):
             self.patches.enter_context(mock.patch.object(module, "in_thread", inline))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

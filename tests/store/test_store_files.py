@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
+import msgspec
 import pytest
 from entries import START, OpenOutbox, bring_to, claimed, draft, file, file_named, move, put, spool, state_of
 
@@ -67,6 +68,19 @@ async def test_entries_may_be_spooled_and_settled_while_one_iterates(outbox: Out
         if len(seen) == 50:
             assert await move(outbox, ids[300], State.EXHAUSTED, State.REJECTED)
     assert seen == [entry for entry in ids if entry != ids[300]]
+
+
+async def test_lines_are_counted_and_not_entries(outbox: Outbox) -> None:
+    sales = [msgspec.structs.replace(draft(lane=f"contact:{lines}"), lines=lines) for lines in (7, 1, 100)]
+    for entry in (await put(outbox, *sales))[:2]:
+        await move(outbox, entry, State.PENDING, State.EXHAUSTED)
+    assert (await outbox.exhausted_lines())[0] == 8
+
+
+async def test_what_may_no_longer_leave_is_not_read_for_its_file(outbox: Outbox) -> None:
+    ids = await exhausted(outbox, 3)
+    await move(outbox, ids[1], State.EXHAUSTED, State.DISCARDED)
+    assert [message.id for message in await outbox.exhausted_of([*ids, 10**9])] == [ids[0], ids[2]]
 
 
 async def test_without_exhausted_entries_there_is_nothing_to_gather(outbox: Outbox) -> None:

@@ -8,14 +8,16 @@ number is limited as well, so that a long backlog of a few contacts stays small,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.fallback.names import CONTACT_TYPE, PREFERENCES
-from voyado_async.models.decode import plain
 
 ENTRIES_PER_LINE = 2
 """Entries that a file holds at most, for each line that it may have."""
@@ -33,64 +35,47 @@ class Head(msgspec.Struct, frozen=True):
         return cls(form.family, str(form.contact_type), str(form.match_key_type))
 
 
-class Again(msgspec.Struct, frozen=True, gc=False):
-    """A form that can be made again: as it waits for its file, an entry is kept as the bytes that it was read as.
-
-    As objects, a long backlog took three times the memory, and each pass of the garbage collector over them held the
-    shop's loop for a third of a second.
-    """
-
-    message: Message
-    make: Callable[[Message], FileForm | NoFileForm]
-
-    def form(self) -> FileForm:
-        made = self.make(self.message)
-        assert isinstance(made, FileForm)  # it had one when it was gathered, and a stored entry does not change
-        return made
-
-
 class Part(msgspec.Struct, frozen=True, gc=False):
-    """One entry's share of a record. `lines` is what it counts if it stands alone."""
+    """One entry's share of a record, and how it stands there."""
 
     entry_id: int
-    lines: int
-    kept: FileForm | Again
-
-    @property
-    def form(self) -> FileForm:
-        """How it stands in the file; made again where it was not kept."""
-        return self.kept.form() if isinstance(self.kept, Again) else self.kept
+    form: FileForm
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record of a file: one entry, or several changes of one contact, oldest first."""
+    """One record: one entry, or several changes of one contact, oldest first."""
 
-    parts: tuple[Part, ...]
-
-    @property
-    def form(self) -> FileForm:
-        """All parts as one. Raises InvalidEntry where one of several has no plain form."""
-        form = self.parts[0].form
-        if len(self.parts) == 1:
-            return form
-        fields: dict[str, Any] = {}
-        for part in self.parts:
-            form = part.form
-            fields |= contact_fields(plain(form.record))
-        return msgspec.structs.replace(form, record=fields)
+    parts: Sequence[Part]
 
 
 class PlannedFile(msgspec.Struct, frozen=True):
-    """One file that is to be written."""
+    """One file that is to be written. A long backlog has many entries in its open files: sixteen bytes for each."""
 
     head: Head
-    records: tuple[Record, ...]
     lines: int
+    entries: array[int]
+    """Every entry that stands in it, in the order of the file."""
+    numbers: array[int]
+    """Which record each of them belongs to."""
+    forms: tuple[FileForm, ...]
+    """How each of them stands there, where that was kept."""
 
     @property
     def entry_ids(self) -> tuple[int, ...]:
         """Every entry that stands in it, in the order of the file."""
-        return tuple(part.entry_id for record in self.records for part in record.parts)
+        return tuple(self.entries)
+
+    def records(self) -> Iterator[Record]:
+        """What stands in it, where the forms were kept."""
+        rows = zip(self.numbers, self.entries, self.forms, strict=True)
+        for _, group in groupby(rows, key=itemgetter(0)):
+            yield Record([Part(entry_id, form) for _, entry_id, form in group])
+
+    def pages(self, size: int) -> Iterator[list[tuple[int, int]]]:
+        """(number of the record, entry), in the order of the file, so many at a time."""
+        for start in range(0, len(self.entries), size):
+            end = start + size
+            yield list(zip(self.numbers[start:end], self.entries[start:end], strict=True))
 
 
 def contact_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,13 +95,13 @@ class Batch:
         self._max_entries = max_entries or ENTRIES_PER_LINE * max_lines
         self._open: dict[Head, _Gathering] = {}
 
-    def add(self, entry_id: int, form: FileForm, again: Again | None = None) -> PlannedFile | None:
-        """Take one more entry. Returns the file that is full because of it. With `again` the form is not kept."""
+    def add(self, entry_id: int, form: FileForm, *, keep: bool = True) -> PlannedFile | None:
+        """Take one more entry. Returns the file that is full because of it. Without `keep` only the id is kept."""
         head = Head.of(form)
         gathering = self._open.setdefault(head, _Gathering())
-        part = Part(entry_id, form.lines, again or form)
+        kept = form if keep else None
         subject = form.subject if head.family is FileFamily.CONTACTS else None
-        if subject is not None and gathering.entries < self._max_entries and gathering.merge(subject, part):
+        if subject is not None and gathering.entries < self._max_entries and gathering.merge(subject, entry_id, kept):
             return None
         full = None
         if gathering.lines and (
@@ -124,7 +109,7 @@ class Batch:
         ):
             full = gathering.file(head)
             gathering = self._open[head] = _Gathering()
-        gathering.append(subject, part)
+        gathering.append(subject, entry_id, kept, form.lines)
         return full
 
     def close(self, head: Head) -> PlannedFile:
@@ -173,37 +158,53 @@ class ChangeOrder:
         self._last[message.lane] = now
         return None if last == now else last[0]
 
+    def closed(self, head: Head) -> None:
+        """The open file of these is written: what stands in it has its name before whatever follows."""
+        self._last = {lane: last for lane, last in self._last.items() if last[0] != head}
+
 
 class _Gathering:
     """One file as it fills up."""
 
     def __init__(self) -> None:
         self.lines = 0
-        self.entries = 0
-        self._records: list[Record] = []
+        self._entries = array("q")
+        self._numbers = array("q")
+        self._forms: list[FileForm] = []
+        self._records = 0
         self._place: dict[str, int] = {}
 
-    def merge(self, subject: str, part: Part) -> bool:
+    @property
+    def entries(self) -> int:
+        return len(self._entries)
+
+    def merge(self, subject: str, entry_id: int, form: FileForm | None) -> bool:
         place = self._place.get(subject)
         if place is None:
             return False
-        self._records[place] = Record((*self._records[place].parts, part))
-        self.entries += 1
+        self._put(entry_id, place, form)
         return True
 
-    def append(self, subject: str | None, part: Part) -> None:
+    def append(self, subject: str | None, entry_id: int, form: FileForm | None, lines: int) -> None:
         if subject is not None:
-            self._place[subject] = len(self._records)
-        self._records.append(Record((part,)))
-        self.lines += part.lines
-        self.entries += 1
+            self._place[subject] = self._records
+        self._put(entry_id, self._records, form)
+        self._records += 1
+        self.lines += lines
+
+    def _put(self, entry_id: int, number: int, form: FileForm | None) -> None:
+        self._entries.append(entry_id)
+        self._numbers.append(number)
+        if form is not None:
+            self._forms.append(form)
 
     def file(self, head: Head) -> PlannedFile:
-        return PlannedFile(head, tuple(self._records), self.lines)
-
-
-def plan_files(entries: Iterable[tuple[int, FileForm]], max_lines: int) -> list[PlannedFile]:
-    """The files of these entries; a receipt of more than `max_lines` items gets one of its own."""
-    batch = Batch(max_lines)
-    full = [batch.add(entry_id, form) for entry_id, form in entries]
-    return [file for file in full if file is not None] + batch.rest()
+        """Changes of one contact come together, in the place of the first of them."""
+        order = array("q", sorted(range(len(self._entries)), key=self._numbers.__getitem__))
+        return PlannedFile(
+            head,
+            self.lines,
+            array("q", map(self._entries.__getitem__, order)),
+            array("q", map(self._numbers.__getitem__, order)),
+            tuple(self._forms[place] for place in order) if self._forms else (),
+        )

@@ -112,7 +112,7 @@ class BulkRoad:
         begun = await self._move(
             planned.entry_ids, State.EXHAUSTED, State.UPLOADED, Attempt(now, "bulk", "uploaded"), due=now
         )
-        contacts = [fields for record in planned.records if (fields := _without_others(record, begun)) is not None]
+        contacts = [fields for record in planned.records() if (fields := _without_others(record, begun)) is not None]
         if not contacts:
             return True
         outcome = await self._carrier.send_bulk(kind, planned.head.contact_type, to_json(contacts))

@@ -21,15 +21,16 @@ from functools import partial
 
 from voyado_async.delivery import BulkCarrier, FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
-from voyado_async.fallback import plans
-from voyado_async.fallback.batch import Again, Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback import plans, writing
+from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
-from voyado_async.fallback.spool import Refused, Spool
+from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.tenant import Tenant
 from voyado_async.fallback.thread import in_thread
 from voyado_async.fallback.transfer import Remote, Transfer
+from voyado_async.fallback.writing import Refused
 from voyado_async.kinds import registry
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
@@ -192,12 +193,12 @@ class Courier:
     async def _gather(self, now: int, notes: Notes) -> int:
         """Write files if it is time. Returns when it is time again."""
         interval = self._settings.fallback_interval
-        count, oldest = await self._store.exhausted_lines()
+        lines, oldest = await self._store.exhausted_lines()
         due = plans.gathering_due(
-            count=count,
+            lines=lines,
             oldest=oldest,
             gathered=self._gathered,
-            left_over=min(self._left_over, count),
+            left_over=min(self._left_over, lines),
             interval=interval,
             max_lines=self._settings.fallback_max_lines,
             now=now,
@@ -221,8 +222,10 @@ class Courier:
             older = order.before(message, form)
             if older is not None and batch.is_open(older):
                 await self._write(batch.close(older), now, notes)
-            if (full := batch.add(message.id, form, Again(message, self._file_form))) is not None:
+                order.closed(older)
+            if (full := batch.add(message.id, form, keep=False)) is not None:
                 await self._write(full, now, notes)
+                order.closed(full.head)
         for planned in batch.rest():
             await self._write(planned, now, notes)
         self._left_over, _ = await self._store.exhausted_lines()
@@ -233,7 +236,7 @@ class Courier:
         head = planned.head
         name = await self._store.next_file_name(now, head.family)
         try:
-            written = await in_thread(self._spool.write, name, planned)
+            written = await writing.write(self._spool, name, planned, self._store.exhausted_of, self._file_form)
         except FileRefused as error:
             notes.problem = UploadFailed("file_refused", f"{name}: {error}")
             return

@@ -7,13 +7,14 @@ carried so and is delivered by the API as well arrives twice.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import msgspec
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
-from voyado_async.fallback.batch import Again, Batch, ChangeOrder, PlannedFile
+from voyado_async.fallback import writing
+from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.thread import in_thread
 from voyado_async.outbox.moves import CONTACT
@@ -51,12 +52,10 @@ async def export(
 ) -> AsyncIterator[Exported | NotExported]:
     """Write the entries, oldest first, into the folder of `spool`; tells each file and each entry that is in none."""
     await in_thread(spool.prepare)
-    kinds: dict[int, Kind] = {}
-    lanes: dict[str, int] = {}
+    chosen = _Chosen(store, entries)
     batch, order = Batch(max_lines), ChangeOrder()
-    for record in sorted(entries, key=lambda record: record.id):
-        message = await _message(store, record, lanes.setdefault(record.lane, len(lanes)))
-        kinds[record.id] = record.kind
+    for record in chosen.records.values():
+        message = await chosen.message(record)
         try:
             found = form(message)
         except InvalidEntry as error:
@@ -71,38 +70,50 @@ async def export(
             continue
         older = order.before(message, found)
         due = [batch.close(older)] if older is not None and batch.is_open(older) else []
-        if (full := batch.add(record.id, found, Again(message, form))) is not None:
+        if (full := batch.add(record.id, found, keep=False)) is not None:
             due.append(full)
         for planned in due:
-            async for told in _write(store, spool, planned, kinds, now):
+            order.closed(planned.head)
+            async for told in _write(store, spool, planned, chosen, form, now):
                 yield told
     for planned in batch.rest():
-        async for told in _write(store, spool, planned, kinds, now):
+        async for told in _write(store, spool, planned, chosen, form, now):
             yield told
 
 
-async def _message(store: Outbox, record: EntryRecord, lane: int) -> Message:
-    known = record.lane.removeprefix(CONTACT) if record.lane.startswith(CONTACT) else None
-    return Message(
-        id=record.id,
-        kind=record.kind,
-        body=await store.body(record.id),
-        lane=lane,
-        lane_key=record.lane,
-        created=record.created,
-        contact_id=known or await store.contact_id(record.lane),
-    )
+class _Chosen:
+    """The entries that were chosen, oldest first, and what stands in them."""
+
+    def __init__(self, store: Outbox, entries: Iterable[EntryRecord]) -> None:
+        self._store = store
+        self._lanes: dict[str, int] = {}
+        self.records = {record.id: record for record in sorted(entries, key=lambda record: record.id)}
+
+    async def read(self, ids: Sequence[int]) -> list[Message]:
+        return [await self.message(self.records[entry_id]) for entry_id in ids]
+
+    async def message(self, record: EntryRecord) -> Message:
+        known = record.lane.removeprefix(CONTACT) if record.lane.startswith(CONTACT) else None
+        return Message(
+            id=record.id,
+            kind=record.kind,
+            body=await self._store.body(record.id),
+            lane=self._lanes.setdefault(record.lane, len(self._lanes)),
+            lane_key=record.lane,
+            created=record.created,
+            contact_id=known or await self._store.contact_id(record.lane),
+        )
 
 
 async def _write(
-    store: Outbox, spool: Spool, planned: PlannedFile, kinds: dict[int, Kind], now: int
+    store: Outbox, spool: Spool, planned: PlannedFile, chosen: _Chosen, form: writing.Make, now: int
 ) -> AsyncIterator[Exported | NotExported]:
     head = planned.head
     name = await store.next_file_name(now, head.family)
-    written = await in_thread(spool.write, name, planned)
+    written = await writing.write(spool, name, planned, chosen.read, form)
     for refused in written.refused:
         reason = f"{refused.path}: {refused.reason}" if refused.path else refused.reason
-        yield NotExported(refused.entry_id, kinds[refused.entry_id], reason)
+        yield NotExported(refused.entry_id, chosen.records[refused.entry_id].kind, reason)
     if written.entry_ids:
         yield Exported(
             name,

@@ -38,20 +38,16 @@ class FileState(StrEnum):
 
 
 def gathering_due(
-    *, count: int, oldest: int | None, gathered: int | None, left_over: int, interval: float, max_lines: int, now: int
+    *, lines: int, oldest: int | None, gathered: int | None, left_over: int, interval: float, max_lines: int, now: int
 ) -> int | None:
     """When the next files are to be written; None while nothing new waits.
 
-    `gathered` is when that was done last, `left_over` how many entries it had to leave: those that have no file form
-    or wait for a creation must not make every moment a due one.
-
-    `count` is of entries, where a file's limit is of lines (a receipt has as many as items): that keeps the question,
-    asked every few seconds, from opening each body. It only decides whether files are written before the interval is
-    over; how much goes into one is counted in lines.
+    `gathered` is when that was done last, `left_over` how many lines it had to leave: those that have no file form or
+    wait for a creation must not make every moment a due one.
     """
-    if oldest is None or count == 0:
+    if oldest is None:
         return None
-    if count - left_over >= max_lines:
+    if lines - left_over >= max_lines:
         return now
     since = oldest if gathered is None else max(oldest, gathered)
     if since > now:  # the clock was set back

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from voyado_async.errors import UploadFailed
-from voyado_async.fallback.spool import Refused
+from voyado_async.fallback.writing import Refused
 
 
 class CourierReport(msgspec.Struct, frozen=True):

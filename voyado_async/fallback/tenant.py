@@ -7,7 +7,6 @@ the file in memory, while everything else streams; `VOYADO_FALLBACK_MAX_LINES` b
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,9 +88,8 @@ class Tenant(msgspec.Struct, frozen=True):
         refusal = xml.refusal_of(form, record, self.names)
         if refusal is not None or not self.changes(form.family):
             return refusal
-        alone = io.BytesIO()
-        xml.write(alone, Head.of(form), [record], self.names)
-        tree = etree.ElementTree(etree.fromstring(alone.getvalue(), etree.XMLParser(**xml.SAFE)))
+        document = xml.alone(Head.of(form), record, self.names)
+        tree = etree.ElementTree(etree.fromstring(document, etree.XMLParser(**xml.SAFE)))
         if form.family in self.stylesheets:
             try:
                 tree = self._transformed(tree, form.family)

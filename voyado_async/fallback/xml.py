@@ -6,8 +6,6 @@ No error text of this module holds a value: only paths, and the names that libxm
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
 from typing import Any, BinaryIO
@@ -32,17 +30,20 @@ SAFE: dict[str, Any] = {"resolve_entities": "internal", "no_network": True, "loa
 # the file -------------------------------------------------------------------------------------------------------------
 
 
-def write(output: BinaryIO, head: Head, records: Iterable[str], names: Names = OURS) -> None:
-    """Write the whole document, one record a line: UTF-8 with declaration, no BOM (ref 6.8)."""
+def ends(head: Head, names: Names = OURS) -> tuple[bytes, bytes]:
+    """What stands before and after the records: UTF-8 with declaration, no BOM (ref 6.8)."""
     shape = names.shape(head.family)
     namespace = "" if shape.namespace is None else f' xmlns="{shape.namespace}"'
     opening, closing = f"<{shape.root}{namespace}>\n", f"</{shape.root}>"
     if shape.section is not None:
         opening, closing = f"{opening}<{shape.section}>\n", f"</{shape.section}>\n{closing}"
-    output.write(f"{_DECLARATION}{opening}".encode())
-    for record in records:
-        output.write(record.encode())
-    output.write(closing.encode())
+    return f"{_DECLARATION}{opening}".encode(), closing.encode()
+
+
+def alone(head: Head, record: str, names: Names = OURS) -> bytes:
+    """A document of one record."""
+    opening, closing = ends(head, names)
+    return opening + record.encode() + closing
 
 
 def check(
@@ -92,8 +93,12 @@ def _qualified(shape: Shape, name: str) -> str:
 
 
 def where(log: Any) -> str:
-    """Where and why libxml2 refused, without the text of its message: it can quote a value."""
-    return f"line {log[0].line}, {log[0].type_name}" if log else "it is not well-formed"
+    """Where and why libxml2 refused, without the text of its message: it can quote a value.
+
+    The last line of the log counts: before it may stand what other documents of the process were refused for.
+    """
+    last = log.last_error
+    return "it is not well-formed" if last is None else f"line {last.line}, {last.type_name}"
 
 
 def depth_of_records(shape: Shape) -> int:
@@ -108,10 +113,8 @@ def _depth(element: etree._Element) -> int:
 def refusal_of(form: FileForm, record: str, names: Names = OURS) -> RecordRefused | None:
     """Why this record alone would make its file refused; None where it would not."""
     head = Head.of(form)
-    alone = io.BytesIO()
-    write(alone, head, [record], names)
     try:
-        root = etree.fromstring(alone.getvalue(), etree.XMLParser(**SAFE))
+        root = etree.fromstring(alone(head, record, names), etree.XMLParser(**SAFE))
     except etree.XMLSyntaxError as error:
         return RecordRefused("", f"is not well-formed XML: {where(error.error_log)}")
     shape = names.shape(head.family)

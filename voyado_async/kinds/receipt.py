@@ -25,6 +25,7 @@ def draft(content: Receipt | Mapping[str, object] | bytes, *, key: str | None = 
         receipt.unique_receipt_id if key is None else key,
         natural_key=receipt.unique_receipt_id,
         warnings=receipt_warnings(receipt),
+        lines=_lines(receipt),
     )
 
 
@@ -45,9 +46,14 @@ def file_form(message: Message, *, contact_type: str) -> FileForm | NoFileForm:
         contact_type=receipt.contact.contact_type or contact_type,
         match_key_type=receipt.contact.match_key_type,
         subject=_owner(receipt).lane,
-        lines=max(1, len(receipt.items)),
+        lines=_lines(receipt),
         record=receipt,
     )
+
+
+def _lines(receipt: Receipt) -> int:
+    """What it counts against the lines of a file (ref 6.1)."""
+    return max(1, len(receipt.items))
 
 
 def _empty(receipt: Receipt) -> str | None:

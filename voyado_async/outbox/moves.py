@@ -196,7 +196,7 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], *, held: bool) -> 
         connection,
         "add_entries",
         [
-            (i, d.lane, d.kind, d.key, _hidden_key(d), p.created, p.created, p.created, p.warnings, replaces)
+            (i, d.lane, d.kind, d.key, _hidden_key(d), p.created, p.created, p.created, d.lines, p.warnings, replaces)
             for i, d, p, replaces in drafts
         ],
     )

@@ -278,18 +278,19 @@ class SqliteOutbox:
     # the second road -------------------------------------------------------------------------------------------------
 
     async def exhausted_lines(self) -> tuple[int, int | None]:
-        count, oldest = (await self._rows("exhausted_count"))[0]
-        return count, oldest
+        lines, oldest = (await self._rows("exhausted_lines"))[0]
+        return lines, oldest
 
     async def exhausted(self) -> AsyncIterator[Message]:
         # Which ones, at one moment: were an older change of a contact exhausted while the newer ones are read already,
         # it would be left behind and overwrite them later.
         ids = await self._read(lambda c: array("q", (row[0] for row in c.execute(SQL["exhausted_now"]))))
         for start in range(0, len(ids), CHUNK):
-            for message in moves.messages(
-                await self._rows("exhausted", ids=as_json(ids[start : start + CHUNK].tolist()))
-            ):
+            for message in await self.exhausted_of(ids[start : start + CHUNK]):
                 yield message
+
+    async def exhausted_of(self, ids: Sequence[int]) -> list[Message]:
+        return list(moves.messages(await self._rows("exhausted", ids=as_json(list(ids)))))
 
     async def next_file_name(self, now: int, family: FileFamily) -> str:
         return await self._writer.call(lambda c: file_moves.next_name(c, now, family))

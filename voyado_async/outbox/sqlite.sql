@@ -50,8 +50,8 @@ INSERT INTO lane (key) VALUES (?) ON CONFLICT (key) DO NOTHING;
 
 -- name: add_entries
 -- An entry hangs under the lane that its own became part of.
-INSERT INTO entry (id, lane, kind, state, key, natural_key, created, changed, due, warnings, replaces)
-VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO entry (id, lane, kind, state, key, natural_key, created, changed, due, lines, warnings, replaces)
+VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_bodies
 -- The content, beside the entry.
@@ -270,7 +270,9 @@ SELECT id FROM lane WHERE behind = 1 AND id > :after ORDER BY id LIMIT :limit;
 -- name: bring_back
 -- Exhausted entries of an outage get a fresh schedule, oldest first, some at a time.
 UPDATE entry SET state = 'pending', slots = 0, due = :now, changed = :now, outage = 0
-WHERE id IN (SELECT id FROM entry WHERE state = 'exhausted' AND outage = 1 ORDER BY id LIMIT :limit)
+WHERE id IN (
+    SELECT id FROM entry INDEXED BY entry_outage WHERE state = 'exhausted' AND outage = 1 ORDER BY id LIMIT :limit
+)
 AND state = 'exhausted'
 RETURNING id, lane;
 
@@ -320,9 +322,9 @@ DELETE FROM spent_key WHERE hash >= :since AND hash < :until AND created < :befo
 
 -- ------------------------------------------------------------------------------------------------------- second road
 
--- name: exhausted_count
--- What waits for a file, and since when the oldest of it does.
-SELECT count(*), min(changed) FROM entry WHERE state = 'exhausted';
+-- name: exhausted_lines
+-- How many lines of files wait, and since when the oldest does. Reads the index alone, never the entries.
+SELECT coalesce(sum(lines), 0), min(changed) FROM entry WHERE state = 'exhausted';
 
 -- name: exhausted_now
 -- What may be on its way into a file, oldest first, at one moment. An update or type change that is exhausted while an

@@ -244,7 +244,8 @@ class Outbox(Protocol):
     # the second road -------------------------------------------------------------------------------------------------
 
     async def exhausted_lines(self) -> tuple[int, int | None]:
-        """How many entries are exhausted, and since when the oldest is (ms); ``(0, None)`` where there is none.
+        """How many lines of files the exhausted entries are (a receipt is one per item), and since when the oldest of
+        them is exhausted (ms); ``(0, None)`` where there is none.
 
         All of them count, also those that wait for a creation or have no file form.
         """
@@ -257,6 +258,10 @@ class Outbox(Protocol):
         first moment on, what becomes exhausted later waits for the next time; they are read in chunks. The caller may
         spool and settle while it iterates, no entry comes twice, and between two chunks nothing is held.
         """
+        ...
+
+    async def exhausted_of(self, ids: Sequence[int]) -> list[Message]:
+        """Of these entries those that `exhausted` would still give."""
         ...
 
     async def next_file_name(self, now: int, family: FileFamily) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from file_forms import plan_files
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
-from voyado_async.fallback.batch import Again, Batch, ChangeOrder, Head, plan_files
+from voyado_async.fallback.batch import Batch, ChangeOrder, Head
 
 
 def receipt(lines: int = 1, key: str = "contactId", contact_type: str = "Member", subject: str = "anna") -> FileForm:
@@ -48,17 +49,12 @@ def test_files_hold_one_group_each_and_at_most_five_lines(
     assert shares(forms, 5) == expected
 
 
-def test_changes_of_one_contact_become_one_record_in_which_the_later_value_wins() -> None:
-    first = contact({"contactId": "a", "city": "Lund", "street": "x", "preferences": {"acceptsEmail": True}})
-    other = contact({"contactId": "b", "city": "Umeå"}, subject="bo")
-    later = contact({"contactId": "a", "city": "Malmö", "preferences": {"acceptsSms": False}})
-    (file,) = plan_files(enumerate([first, other, later]), 5)
+def test_changes_of_one_contact_become_one_record() -> None:
+    forms = [contact({}), contact({}, subject="bo"), contact({})]
+    (file,) = plan_files(enumerate(forms), 5)
     assert file.lines == 2
-    assert [record.form.record for record in file.records] == [
-        {"contactId": "a", "city": "Malmö", "street": "x", "acceptsEmail": True, "acceptsSms": False},
-        {"contactId": "b", "city": "Umeå"},
-    ]
-    assert [[part.entry_id for part in record.parts] for record in file.records] == [[0, 2], [1]]
+    assert [[part.entry_id for part in record.parts] for record in file.records()] == [[0, 2], [1]]
+    assert list(file.pages(2)) == [[(0, 0), (0, 2)], [(1, 1)]]
 
 
 def test_changes_of_one_contact_fill_a_file_when_they_are_twice_as_many_as_its_lines() -> None:
@@ -79,7 +75,7 @@ def test_a_later_change_of_a_contact_goes_into_a_later_file_when_its_file_is_clo
 
 def test_receipts_of_one_contact_are_never_merged() -> None:
     (file,) = plan_files(enumerate([receipt(), receipt()]), 5)
-    assert len(file.records) == 2
+    assert len(list(file.records())) == 2
 
 
 def test_a_full_file_is_handed_out_at_once_and_a_batch_is_empty_after_the_rest() -> None:
@@ -109,20 +105,13 @@ def test_entries_of_several_contacts_count_together() -> None:
     assert [file.entry_ids for file in plan_files(enumerate(forms), 2)] == [(0, 2, 3, 1), (4, 5)]
 
 
-def test_a_form_that_is_not_kept_is_made_again() -> None:
-    form = contact({"city": "Lund"})
-    asked: list[Message] = []
-
-    def make(message: Message) -> FileForm:
-        asked.append(message)
-        return form
-
-    batch = Batch(5)
-    assert batch.add(1, form, Again(change(1), make)) is None
-    assert asked == []
-    (file,) = batch.rest()
-    assert file.records[0].form == form
-    assert asked == [change(1)]
+def test_a_file_keeps_the_forms_of_its_entries_only_where_it_is_told_to() -> None:
+    for keep in (True, False):
+        batch, form = Batch(5), contact({})
+        batch.add(1, form, keep=keep)
+        (file,) = batch.rest()
+        assert file.forms == ((form,) if keep else ())
+        assert file.entry_ids == (1,)
 
 
 def change(number: int, lane: int = 1, kind: Kind = Kind.CONTACT_UPDATE) -> Message:
@@ -149,6 +138,15 @@ def test_a_contact_named_in_another_way_closes_the_file_of_the_older_change() ->
     assert order.before(change(5), by_email) == Head.of(by_id)
     assert order.before(change(6), by_email) is None
     assert order.before(change(7), by_id) == Head.of(by_email)
+
+
+def test_the_order_of_a_contact_ends_with_the_file_that_its_changes_stand_in() -> None:
+    order, by_id, by_email = ChangeOrder(), contact({}), contact({}, key="email", subject="a@example.com")
+    order.before(change(1), by_id)
+    order.before(change(2, lane=2), by_email)
+    order.closed(Head.of(by_id))
+    assert order.before(change(3), by_email) is None
+    assert order.before(change(4, lane=2), by_id) == Head.of(by_email)
 
 
 def test_a_file_is_closed_and_handed_out_alone() -> None:

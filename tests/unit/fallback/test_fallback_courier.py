@@ -16,8 +16,9 @@ from voyado_async.errors import InvalidEntry, OutboxUnavailable, UploadFailed
 from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.plans import LOST, STAYS, FileState
 from voyado_async.fallback.report import CourierReport
-from voyado_async.fallback.spool import Spool, Written, part_name
+from voyado_async.fallback.spool import Spool, part_name
 from voyado_async.fallback.transfer import Transfer
+from voyado_async.fallback.writing import Writing, Written
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
@@ -169,7 +170,11 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 def sale(number: int, contact: str = ANNA, key: str = "contactId", **changes: Any) -> Draft:
-    content: dict[str, Any] = {
+    return receipt.draft(sale_content(number, contact, key) | changes)
+
+
+def sale_content(number: int, contact: str = ANNA, key: str = "contactId") -> dict[str, Any]:
+    return {
         "contact": {"matchKey": contact, "matchKeyType": key},
         "uniqueReceiptId": f"R-{number}",
         "receiptNumber": str(number),
@@ -191,7 +196,6 @@ def sale(number: int, contact: str = ANNA, key: str = "contactId", **changes: An
             }
         ],
     }
-    return receipt.draft(content | changes)
 
 
 def move_to(city: str, contact: str = ANNA) -> Draft:
@@ -235,7 +239,17 @@ async def test_an_importer_that_is_quicker_than_the_next_listing_is_noticed(shop
     assert await shop.states(ids) == [State.IMPORTED]
 
 
-async def test_enough_entries_leave_before_the_interval_in_files_of_at_most_so_many_lines(shop: Shop) -> None:
+async def test_lines_decide_what_is_enough_and_not_entries(shop: Shop) -> None:
+    shop.restart(fallback_max_lines=9)
+    item = sale_content(1)["items"][0]
+    ids = await shop.exhaust(sale(1, items=[item] * 5), sale(2, items=[item] * 3))
+    assert not (await shop.step()).moved
+    ids += await shop.exhaust(sale(3))
+    await shop.step()
+    assert await shop.states(ids) == [State.UPLOADED] * 3
+
+
+async def test_enough_lines_leave_before_the_interval_in_files_of_at_most_so_many(shop: Shop) -> None:
     shop.restart(fallback_max_lines=3)
     await shop.exhaust(*(sale(number) for number in range(7)))
     report = await shop.step()
@@ -709,7 +723,7 @@ async def test_a_full_disk_raises_and_the_entries_stay_exhausted(shop: Shop, mon
         raise OutboxUnavailable("the spool folder cannot be used now: No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Spool, "write", full)
+        broken.setattr(Writing, "finish", full)
         with pytest.raises(OutboxUnavailable):
             await shop.step(5)
     assert await shop.states(ids) == [State.EXHAUSTED]
@@ -723,16 +737,16 @@ async def test_cancelling_waits_for_the_file_that_is_being_written_and_loses_not
     ids = await shop.exhaust(sale(1))
     loop = asyncio.get_running_loop()
     began, ended = asyncio.Event(), False
-    write = Spool.write
+    finish = Writing.finish
 
-    def told(spool: Spool, *args: Any) -> Written:
+    def told(writing: Writing) -> Written:
         nonlocal ended
         loop.call_soon_threadsafe(began.set)
-        written = write(spool, *args)
+        written = finish(writing)
         ended = True
         return written
 
-    monkeypatch.setattr(Spool, "write", told)
+    monkeypatch.setattr(Writing, "finish", told)
     step = asyncio.create_task(shop.step(5))
     await began.wait()
     step.cancel()

@@ -37,7 +37,7 @@ def file(number: int = 1, family: FileFamily = FileFamily.TRANSACTIONS, **change
 
 
 @pytest.mark.parametrize(
-    ("count", "oldest", "gathered", "left_over", "due"),
+    ("lines", "oldest", "gathered", "left_over", "due"),
     [
         (0, None, None, 0, None),
         (1, 1000, None, 0, 301_000),
@@ -49,11 +49,11 @@ def file(number: int = 1, family: FileFamily = FileFamily.TRANSACTIONS, **change
         (1, 90_000, 50_000, 0, 70_000),
     ],
 )
-def test_files_are_written_after_the_interval_or_when_enough_new_entries_wait(
-    count: int, oldest: int | None, gathered: int | None, left_over: int, due: int | None
+def test_files_are_written_after_the_interval_or_when_enough_new_lines_wait(
+    lines: int, oldest: int | None, gathered: int | None, left_over: int, due: int | None
 ) -> None:
     assert due == plans.gathering_due(
-        count=count, oldest=oldest, gathered=gathered, left_over=left_over, interval=300, max_lines=100, now=70_000
+        lines=lines, oldest=oldest, gathered=gathered, left_over=left_over, interval=300, max_lines=100, now=70_000
     )
 
 

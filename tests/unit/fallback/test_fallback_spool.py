@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_forms import write_forms
 
 from voyado_async.delivery import FileFamily, FileForm
 from voyado_async.errors import ConfigurationError, FileRefused, OutboxUnavailable
 from voyado_async.fallback import xml
-from voyado_async.fallback.batch import Head, PlannedFile, plan_files
+from voyado_async.fallback.batch import Head
 from voyado_async.fallback.spool import Spool, part_name
 
 NAME = "20250314093000_1_contacts.xml"
@@ -23,11 +24,6 @@ def contact(number: int, **fields: Any) -> FileForm:
     return FileForm(FileFamily.CONTACTS, "Member", "contactId", f"contact:id-{number}", 1, record)
 
 
-def planned(*forms: FileForm) -> PlannedFile:
-    (file,) = plan_files(enumerate(forms, start=1), 20_000)
-    return file
-
-
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     spool = Spool(tmp_path / "deep" / "spool")
@@ -36,7 +32,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def test_a_written_file_is_whole_private_and_the_only_one(spool: Spool) -> None:
-    written = spool.write(NAME, planned(contact(1, city="Lund"), contact(2, city="Umeå")))
+    written = write_forms(spool, NAME, contact(1, city="Lund"), contact(2, city="Umeå"))
     assert written.entry_ids == (1, 2)
     assert written.lines == 2
     assert written.refused == ()
@@ -60,7 +56,7 @@ def test_a_written_file_is_whole_private_and_the_only_one(spool: Spool) -> None:
 def test_one_bad_record_is_set_aside_alone_and_the_rest_is_written(
     spool: Spool, bad: dict[str, Any], path: str
 ) -> None:
-    written = spool.write(NAME, planned(contact(1, city="Lund"), contact(2, **bad), contact(3, city="Lund")))
+    written = write_forms(spool, NAME, contact(1, city="Lund"), contact(2, **bad), contact(3, city="Lund"))
     assert written.entry_ids == (1, 3)
     assert written.lines == 2
     assert [(refused.entry_id, refused.path) for refused in written.refused] == [(2, path)]
@@ -69,15 +65,15 @@ def test_one_bad_record_is_set_aside_alone_and_the_rest_is_written(
 
 def test_several_bad_records_of_both_sorts_are_found_in_one_go(spool: Spool) -> None:
     forms = [contact(1, city="\x01"), contact(2, birthDay="x"), contact(3, city="Lund"), contact(4, birthDay="y")]
-    written = spool.write(NAME, planned(*forms))
+    written = write_forms(spool, NAME, *forms)
     assert written.entry_ids == (3,)
     assert sorted(refused.entry_id for refused in written.refused) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("bad", [{"city": "a\x00b"}, {"birthDay": "yesterday"}])
 def test_of_a_merged_contact_only_the_bad_change_is_set_aside(spool: Spool, bad: dict[str, Any]) -> None:
-    file = planned(contact(1, street="x", zipCode="1"), contact(1, **bad), contact(1, zipCode="2"))
-    written = spool.write(NAME, file)
+    forms = [contact(1, street="x", zipCode="1"), contact(1, **bad), contact(1, zipCode="2")]
+    written = write_forms(spool, NAME, *forms)
     assert written.entry_ids == (1, 3)
     assert [refused.entry_id for refused in written.refused] == [2]
     content = spool.path(NAME).read_text()
@@ -85,7 +81,7 @@ def test_of_a_merged_contact_only_the_bad_change_is_set_aside(spool: Spool, bad:
 
 
 def test_where_nothing_is_left_no_file_is_written(spool: Spool) -> None:
-    written = spool.write(NAME, planned(contact(1, city="\x00")))
+    written = write_forms(spool, NAME, contact(1, city="\x00"))
     assert written.entry_ids == ()
     assert len(written.refused) == 1
     assert list(spool.folder.iterdir()) == []
@@ -94,7 +90,7 @@ def test_where_nothing_is_left_no_file_is_written(spool: Spool) -> None:
 def test_a_file_that_has_the_name_already_is_never_replaced(spool: Spool) -> None:
     spool.path(NAME).write_text("older")
     with pytest.raises(FileRefused):
-        spool.write(NAME, planned(contact(1)))
+        write_forms(spool, NAME, contact(1))
     assert spool.path(NAME).read_text() == "older"
     assert spool.sizes() == {NAME: 5}
 
@@ -118,12 +114,12 @@ def test_a_crash_before_the_rename_leaves_only_what_prepare_removes(
         broken.setattr(*targets[call], crash)
         broken.setattr(Path, "unlink", lambda *_, **__: None)  # the process is gone: nobody tidies up
         with pytest.raises(Crash):
-            spool.write(NAME, planned(contact(1)))
+            write_forms(spool, NAME, contact(1))
     assert [path.name for path in spool.folder.iterdir()] == [part_name(NAME)]
     assert spool.sizes() == {}
     spool.prepare()
     assert list(spool.folder.iterdir()) == []
-    assert spool.write(NAME, planned(contact(1))).entry_ids == (1,)
+    assert write_forms(spool, NAME, contact(1)).entry_ids == (1,)
 
 
 def test_the_file_and_then_its_folder_are_fsynced_around_the_rename(
@@ -142,7 +138,7 @@ def test_the_file_and_then_its_folder_are_fsynced_around_the_rename(
 
     monkeypatch.setattr(os, "fsync", told_fsync)
     monkeypatch.setattr(Path, "rename", told_rename)
-    spool.write(NAME, planned(contact(1)))
+    write_forms(spool, NAME, contact(1))
     assert steps == ["file", "rename", "folder"]
 
 
@@ -152,7 +148,7 @@ def test_a_disk_that_does_not_take_it_is_something_to_wait_out(spool: Spool, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutboxUnavailable, match="No space left"):
-        spool.write(NAME, planned(contact(1)))
+        write_forms(spool, NAME, contact(1))
     assert list(spool.folder.iterdir()) == []
 
 
@@ -171,7 +167,7 @@ def test_other_files_in_the_folder_are_left_alone(spool: Spool) -> None:
 
 
 def test_removing_twice_is_harmless(spool: Spool) -> None:
-    spool.write(NAME, planned(contact(1)))
+    write_forms(spool, NAME, contact(1))
     spool.remove(NAME)
     spool.remove(NAME)
     assert spool.size(NAME) is None

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_forms import write_forms
 from lxml import etree
 
 from voyado_async.client import VoyadoClient
 from voyado_async.delivery import FileFamily, FileForm, Message, NoFileForm
 from voyado_async.errors import ConfigurationError
-from voyado_async.fallback.batch import plan_files
 from voyado_async.fallback.courier import forms
 from voyado_async.fallback.names import unconfirmed
 from voyado_async.fallback.renaming import names_of
-from voyado_async.fallback.spool import Spool, Written
+from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.tenant import Tenant
+from voyado_async.fallback.writing import Written
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
 from voyado_async.models.receipts import parse_receipt
@@ -108,8 +109,7 @@ class Shop:
     def write(self, *given: FileForm) -> tuple[Written, str]:
         spool = Spool(self.folder / "spool", self.tenant())
         spool.prepare()
-        (planned,) = plan_files(enumerate(given, start=1), 20_000)
-        written = spool.write(NAME, planned)
+        written = write_forms(spool, NAME, *given)
         path = spool.path(NAME)
         return written, path.read_text() if path.exists() else ""
 

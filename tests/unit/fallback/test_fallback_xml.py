@@ -74,9 +74,8 @@ def contact(record: dict[str, Any], key: str = "contactId", contact_type: str = 
 
 
 def document(*forms: FileForm) -> bytes:
-    output = io.BytesIO()
-    xml.write(output, Head.of(forms[0]), [text_of(form) for form in forms])
-    return output.getvalue()
+    opening, closing = xml.ends(Head.of(forms[0]))
+    return opening + "".join(text_of(form) for form in forms).encode() + closing
 
 
 def checked(content: bytes, head: Head = TRANSACTIONS, records: int = 1) -> None:
@@ -217,6 +216,14 @@ def test_a_mutated_contacts_file_is_refused(pattern: str, replacement: str) -> N
     assert pattern in good
     with pytest.raises(FileRefused):
         checked(good.replace(pattern, replacement).encode(), head)
+
+
+def test_a_refusal_tells_the_reason_of_this_file_and_not_of_one_that_was_read_before() -> None:
+    bad = document(transaction(parse_receipt(RECEIPT))).replace(b">SEK<", b">kr<")
+    with pytest.raises(etree.XMLSyntaxError):
+        etree.fromstring(b"<a <b>")
+    with pytest.raises(FileRefused, match="SCHEMAV_CVC_PATTERN_VALID"):
+        checked(bad)
 
 
 def test_a_refusal_of_a_file_does_not_quote_a_value() -> None:

@@ -47,6 +47,10 @@ def test_every_query_fits_the_schema(database: sqlite3.Connection, name: str) ->
     plan(database, SQL[name])
 
 
+def test_the_lines_that_wait_for_a_file_are_counted_in_an_index_alone(database: sqlite3.Connection) -> None:
+    assert plan(database, SQL["exhausted_lines"]) == ["SCAN entry USING COVERING INDEX entry_exhausted"]
+
+
 @pytest.mark.parametrize("name", HOT)
 def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Connection, name: str) -> None:
     steps = plan(database, SQL[name])
