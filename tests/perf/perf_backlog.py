@@ -10,8 +10,8 @@ import msgspec
 
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
-from voyado_async.outbox import moves
-from voyado_async.outbox.moves import Prepared
+from voyado_async.outbox import adding
+from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 
 BASE_URL = "https://bench.example"
@@ -55,7 +55,7 @@ async def filled(path: Path, shape: Shape, count: int) -> SqliteOutbox:
         numbers = range(start, min(count, start + _CHUNK))
         drafts = [Prepared.of(Draft(Kind.RECEIPT, BODY, shape.lane(number, count)), now) for number in numbers]
         database.execute("BEGIN IMMEDIATE")
-        moves.enqueue(database, [drafts])
+        adding.enqueue(database, [drafts])
         database.execute("COMMIT")
     if shape.waits is not None:
         database.execute(f"UPDATE lane SET due = ? WHERE {shape.waits}", (now + LATER,))

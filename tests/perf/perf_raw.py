@@ -17,7 +17,7 @@ from perf_payloads import renumbered
 
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
-from voyado_async.outbox.moves import Prepared
+from voyado_async.outbox.adding import Prepared
 
 ROWS = 100
 

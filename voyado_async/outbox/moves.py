@@ -10,22 +10,17 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from voyado_async.delivery import Draft, Kind, Message
-from voyado_async.errors import KeyConflict
+from voyado_async.delivery import Kind, Message
 from voyado_async.outbox.queries import load
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Attempt, Settlement, Stored
+from voyado_async.outbox.store import Attempt, Settlement
 
 SQL = load("sqlite")
 
-_CHUNKS = (64, 16, 4, 1)
-_INSERTS = {
-    name: {size: SQL.with_rows(name, size) for size in _CHUNKS} for name in ("add_lanes", "add_entries", "add_bodies")
-}
 _encode = msgspec.json.Encoder().encode
 
 LONGEST_DELAY = 90 * 60 * 1000
@@ -56,156 +51,9 @@ def content_hash(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
-class Prepared(msgspec.Struct, frozen=True):
-    """A draft with everything that can be made before the writer's thread takes over."""
-
-    draft: Draft
-    warnings: str | None
-    created: int
-
-    @classmethod
-    def of(cls, draft: Draft, now: int) -> Prepared:
-        return cls(draft, as_json(draft.warnings) if draft.warnings else None, now)
-
-
 def run(connection: sqlite3.Connection, *, query: str, values: Mapping[str, object]) -> list[Any]:
     """A transaction that is one statement."""
     return connection.execute(SQL[query], values).fetchall()
-
-
-def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows with few, large statements."""
-    done = 0
-    for size in _CHUNKS:
-        sql = _INSERTS[name][size]
-        while len(rows) - done >= size:
-            connection.execute(sql, [value for row in rows[done : done + size] for value in row])
-            done += size
-
-
-Name = tuple[str, str]
-"""A kind, and a key of it."""
-
-
-class _Holder(NamedTuple):
-    """Who holds a key. `state` is None for one that was purged; only a delivered one keeps its key then."""
-
-    id: int
-    state: State | None
-    content: bytes | str
-    """The content, or the hash of it."""
-
-    def has(self, body: bytes) -> bool:
-        return self.content == (body if isinstance(self.content, bytes) else content_hash(body))
-
-
-class _Standing(NamedTuple):
-    """How the outbox stands when a batch begins: what there is none of needs no look-up."""
-
-    last_id: int
-    by_nature: bool
-    released: bool
-    spent: bool
-    held: bool
-
-
-class _New(NamedTuple):
-    """An entry that will be added."""
-
-    id: int
-    prepared: Prepared
-    replaces: int | None
-
-
-def _names(draft: Draft) -> list[Name]:
-    """What the draft must not share with a live entry: its key, and under a key of the shop's own the natural one too,
-    so that one promotion is not spent twice."""
-    if draft.key is None:
-        return []
-    hidden = _hidden_key(draft)
-    return [(draft.kind, draft.key)] if hidden is None else [(draft.kind, draft.key), (draft.kind, hidden)]
-
-
-def _hidden_key(draft: Draft) -> str | None:
-    """The natural key of a draft that has a key of the shop's own."""
-    return None if draft.natural_key == draft.key else draft.natural_key
-
-
-def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]) -> list[list[Stored] | KeyConflict]:
-    """Store each group wholly or not at all, in the order given."""
-    standing = _Standing(*connection.execute(SQL["standing"]).fetchone())
-    names = [name for group in groups for prepared in group for name in _names(prepared.draft)]
-    holders = _holders(connection, names, standing) if names else {}
-    former = _former_holders(connection, names) if names and standing.released else {}
-    new: list[_New] = []
-    results: list[list[Stored] | KeyConflict] = []
-    for group in groups:
-        stored: list[Stored] = []
-        added: list[_New] = []
-        own: dict[Name, _Holder] = {}
-        conflict: KeyConflict | None = None
-        for prepared in group:
-            draft = prepared.draft
-            mine = _names(draft)
-            holder = next((found for name in mine if (found := own.get(name) or holders.get(name))), None)
-            if holder is not None and holder.has(draft.body):
-                state = holder.state or State.DELIVERED
-                stored.append(Stored(holder.id, state, state))
-                continue
-            if holder is not None:
-                conflict = KeyConflict(draft.kind, holder.id, place=len(stored))
-                break
-            entry_id = standing.last_id + 1 + len(new) + len(added)
-            own.update((name, _Holder(entry_id, State.PENDING, draft.body)) for name in mine)
-            added.append(_New(entry_id, prepared, former.get(mine[0]) if mine else None))
-            stored.append(Stored(entry_id, State.PENDING, None))
-        if conflict is not None:
-            results.append(conflict)
-            continue
-        holders.update(own)
-        new += added
-        results.append(stored)
-    if new:
-        _add(connection, new, held=standing.held)
-    return results
-
-
-def _holders(connection: sqlite3.Connection, names: Sequence[Name], standing: _Standing) -> dict[Name, _Holder]:
-    """Who holds these keys: live entries, and purged ones by their hashes."""
-    holders: dict[Name, _Holder] = {}
-    if standing.spent:
-        by_hash = {key_hash(*name): name for name in names}
-        rows = connection.execute(SQL["spent_keys"], {"hashes": as_json(list(by_hash))}).fetchall()
-        holders = {by_hash[hashed]: _Holder(entry, None, content) for hashed, entry, content in rows}
-    wanted = {"names": as_json(names)}
-    for query in ("holders_by_nature", "holders") if standing.by_nature else ("holders",):
-        for kind, key, entry, state, content in connection.execute(SQL[query], wanted).fetchall():
-            holders[(kind, key)] = _Holder(entry, State(state), content)
-    return holders
-
-
-def _former_holders(connection: sqlite3.Connection, names: Sequence[Name]) -> dict[Name, int]:
-    rows = connection.execute(SQL["former_holders"], {"names": as_json(names)}).fetchall()
-    return {(kind, key): entry for kind, key, entry in rows}
-
-
-def _add(connection: sqlite3.Connection, new: Sequence[_New], *, held: bool) -> None:
-    drafts = [(entry_id, prepared.draft, prepared, replaces) for entry_id, prepared, replaces in new]
-    _insert(connection, "add_lanes", [(lane,) for lane in dict.fromkeys(draft.lane for _, draft, _, _ in drafts)])
-    _insert(
-        connection,
-        "add_entries",
-        [
-            (i, d.lane, d.kind, d.key, _hidden_key(d), p.created, p.created, p.created, d.lines, p.warnings, replaces)
-            for i, d, p, replaces in drafts
-        ],
-    )
-    _insert(connection, "add_bodies", [(entry_id, draft.body) for entry_id, draft, _, _ in drafts])
-    span = {"first": new[0].id, "last": new[-1].id}
-    connection.execute(SQL["head_new"], span)
-    if held and (lanes := [row[0] for row in connection.execute(SQL["held_lanes"], span).fetchall()]):
-        refresh(connection, lanes, drafts[0][2].created)
-    connection.execute(SQL["count_enqueued"], {"last": span["last"]})
 
 
 def refresh(connection: sqlite3.Connection, lanes: Iterable[int], now: int) -> None:
@@ -318,7 +166,7 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
     """
     key = contact_lane(contact_id)
     connection.execute(SQL["remember_contact"], {"address": address, "id": contact_id, "now": now})
-    _insert(connection, "add_lanes", [(key,)])
+    connection.execute(SQL["add_lane"], {"key": key})
     target = int(connection.execute(SQL["lane_of_key"], {"key": key}).fetchone()[0])
     source = int(connection.execute(SQL["lane_of_lane"], {"lane": lane}).fetchone()[0])
     if target == source:
@@ -336,7 +184,7 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
 
 def touch(connection: sqlite3.Connection, lane: str) -> None:
     """Something of this contact has changed at Engage beside the outbox."""
-    _insert(connection, "add_lanes", [(lane,)])
+    connection.execute(SQL["add_lane"], {"key": lane})
     connection.execute(SQL["touch_lane"], {"key": lane})
 
 

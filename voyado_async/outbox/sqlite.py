@@ -31,9 +31,10 @@ from voyado_async.errors import (
     OutboxUnavailable,
 )
 from voyado_async.outbox import file_moves, moves, purging
+from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
-from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, Prepared, as_json, contact_lane
+from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,

@@ -5,14 +5,23 @@
 
 -- ---------------------------------------------------------------------------------------------------------- writing
 
--- name: standing
--- The number of entries ever written, which is also the highest id; and which of the rare things there are at all.
+-- name: around
+-- For each draft (kind, key, lane), in their order: its lane, or the one that this became part of, and whether that has
+-- nothing to send and nothing held, or is held; who holds its key. Beside each, how the outbox stands: the number of
+-- entries ever written, which is also the highest id; the highest lane; and which of the rare things there are at all.
 SELECT
+    home.id, home.head IS NULL AND home.hold = 0, home.head IS NULL AND home.hold > 0,
+    holder.id, holder.state, body.content,
     (SELECT value FROM counter WHERE name = 'enqueued'),
+    (SELECT coalesce(max(id), 0) FROM lane),
     EXISTS (SELECT 1 FROM entry WHERE natural_key IS NOT NULL),
     EXISTS (SELECT 1 FROM entry WHERE released_key IS NOT NULL),
-    EXISTS (SELECT 1 FROM spent_key),
-    EXISTS (SELECT 1 FROM lane WHERE hold > 0);
+    EXISTS (SELECT 1 FROM spent_key)
+FROM json_each(:drafts) AS wanted
+LEFT JOIN lane ON lane.key = wanted.value ->> 2
+LEFT JOIN lane AS home ON home.id = coalesce(lane.joined, lane.id)
+LEFT JOIN entry AS holder ON holder.key = wanted.value ->> 1 AND holder.kind = wanted.value ->> 0
+LEFT JOIN body ON body.entry = holder.id;
 
 -- name: last_id
 -- The number of entries ever written, which is also the highest id.
@@ -45,31 +54,27 @@ SELECT spent_key.hash, spent_key.entry, spent_key.content
 FROM json_each(:hashes) AS wanted JOIN spent_key ON spent_key.hash = wanted.value;
 
 -- name: add_lanes
--- A lane exists before its first entry.
-INSERT INTO lane (key) VALUES (?) ON CONFLICT (key) DO NOTHING;
+-- A lane begins with its first entry at its head.
+INSERT INTO lane (id, key, head, due, rank) VALUES (?, ?, ?, ?, ?);
+
+-- name: add_lane
+-- A lane without entries, where there is none of this key.
+INSERT INTO lane (key) VALUES (:key) ON CONFLICT (key) DO NOTHING;
 
 -- name: add_entries
--- An entry hangs under the lane that its own became part of.
+-- New entries, each under its lane.
 INSERT INTO entry (id, lane, kind, state, key, natural_key, created, changed, due, lines, warnings, replaces)
-VALUES (?, (SELECT coalesce(joined, id) FROM lane WHERE key = ?), ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_bodies
 -- The content, beside the entry.
 INSERT INTO body (entry, content) VALUES (?, ?);
 
--- name: head_new
--- A lane with nothing else to send and nothing held gets the first of the new entries as its head.
-UPDATE lane SET head = new.id, due = max(new.due, lane.rest_until), rank = new.rank
-FROM (
-    SELECT lane, min(id) AS id, due, kind <> 'redeem' AS rank
-    FROM entry WHERE id BETWEEN :first AND :last GROUP BY lane
-) AS new
-WHERE lane.id = new.lane AND lane.head IS NULL AND lane.hold = 0;
-
--- name: held_lanes
--- Lanes of new entries that an entry on the second road holds, in part or whole.
-SELECT DISTINCT lane.id FROM entry JOIN lane ON lane.id = entry.lane
-WHERE entry.id BETWEEN :first AND :last AND lane.head IS NULL AND lane.hold > 0;
+-- name: head_idle
+-- Lanes with nothing to send and nothing held get a new entry as their head.
+UPDATE lane SET head = new.value ->> 1, due = max(new.value ->> 2, lane.rest_until), rank = new.value ->> 3
+FROM json_each(:heads) AS new
+WHERE lane.id = new.value ->> 0;
 
 -- name: fill_log
 -- So many bytes that are taken back and leave nothing but a longer log.
@@ -100,11 +105,11 @@ facts AS MATERIALIZED (
         members.root AS lane,
         min((
             SELECT min(id) FROM entry WHERE lane = members.lane AND kind = 'contact_create'
-            AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+            AND away = 1
         )) AS creation,
         min((
             SELECT min(id) FROM entry WHERE lane = members.lane AND kind IN ('contact_update', 'contact_type')
-            AND state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+            AND away = 1
         )) AS change,
         min((
             SELECT min(id) FROM entry WHERE lane = members.lane AND profile = 0 AND state IN ('pending', 'sending')
@@ -359,7 +364,7 @@ WHERE entry.id IN (SELECT value FROM json_each(:ids)) AND entry.state = 'exhaust
     SELECT 1 FROM entry AS creation
     WHERE creation.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
     AND creation.kind = 'contact_create'
-    AND creation.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+    AND creation.away = 1
     AND creation.state <> 'imported' AND creation.id < entry.id
 )
 AND (entry.profile = 0 OR NOT EXISTS (
@@ -373,13 +378,13 @@ ORDER BY entry.id;
 -- name: lanes_on_the_road
 -- Where a contact write that left is not settled yet.
 SELECT DISTINCT coalesce(lane.joined, lane.id) FROM entry JOIN lane ON lane.id = entry.lane
-WHERE entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND entry.state <> 'exhausted'
+WHERE entry.away = 1 AND entry.state <> 'exhausted'
 AND entry.kind IN ('contact_create', 'contact_update', 'contact_type');
 
 -- name: left_in_bulk
 -- What was in a bulk request when its process died stands in no file.
 SELECT id FROM entry
-WHERE state IN ('exhausted', 'spooled', 'uploaded', 'imported') AND state = 'uploaded' AND file IS NULL
+WHERE away = 1 AND state = 'uploaded' AND file IS NULL
 ORDER BY id;
 
 -- name: file_number
@@ -479,13 +484,13 @@ AND NOT EXISTS (
     SELECT 1 FROM entry AS older
     WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
     AND older.kind = 'contact_create' AND older.id < entry.id
-    AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+    AND older.away = 1
 )
 AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
     WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
     AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
-    AND older.state IN ('exhausted', 'spooled', 'uploaded', 'imported')
+    AND older.away = 1
 ))
 AND (entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
@@ -509,7 +514,7 @@ AND entry.state IN ('pending', 'sending')
 UNION ALL
 SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
-AND entry.state IN ('exhausted', 'spooled', 'uploaded', 'imported');
+AND entry.away = 1;
 
 -- ---------------------------------------------------------------------------------------------------------- looking
 
@@ -580,11 +585,11 @@ SELECT min(created) FROM entry WHERE state IN ('pending', 'sending');
 SELECT wanted.value FROM json_each(:assignments) AS wanted
 WHERE EXISTS (
     SELECT 1 FROM entry WHERE entry.key = wanted.value AND entry.kind = 'redeem'
-    AND (entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
+    AND (entry.state IN ('pending', 'sending') OR entry.away = 1
     OR (entry.state = 'delivered' AND entry.changed >= :as_of))
 ) OR EXISTS (
     SELECT 1 FROM entry WHERE entry.natural_key = wanted.value AND entry.kind = 'redeem'
-    AND (entry.state IN ('pending', 'sending', 'exhausted', 'spooled', 'uploaded', 'imported')
+    AND (entry.state IN ('pending', 'sending') OR entry.away = 1
     OR (entry.state = 'delivered' AND entry.changed >= :as_of))
 );
 

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import aiosqlite
 
 from voyado_async.errors import ClientClosed, KeyConflict, OutboxDamaged, OutboxUnavailable, VoyadoError
-from voyado_async.outbox import moves
+from voyado_async.outbox import adding, moves
+from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.lock import Turn
-from voyado_async.outbox.moves import Prepared
 from voyado_async.outbox.store import Stored
 
 T = TypeVar("T")
@@ -210,10 +210,10 @@ class Writer:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            # Whoever else is ready in this turn of the loop comes along: above all the callers of the last commit.
-            await asyncio.sleep(0)
             if self._waiting:
                 await self._commit(self._next_batch())
+                # The callers of this commit run first, so that what they write next shares one commit again.
+                await asyncio.sleep(0)
 
     def _next_batch(self) -> list[_Write]:
         batch: list[_Write] = []
@@ -265,7 +265,7 @@ class Writer:
             database.execute("BEGIN IMMEDIATE")
             try:
                 groups = [work for work in works if not callable(work)]
-                stored = iter(moves.enqueue(database, groups) if groups else ())
+                stored = iter(adding.enqueue(database, groups) if groups else ())
                 results = [work(database) if callable(work) else next(stored) for work in works]
                 database.execute("COMMIT")
             except BaseException:

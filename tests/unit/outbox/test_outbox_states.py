@@ -13,11 +13,16 @@ SCHEMA = migrations()[0].sql
 
 
 def check(table: str, column: str) -> set[str]:
-    """The words of a CHECK in the schema."""
+    """The words of a CHECK in the schema, written as an IN or as a chain of ORs."""
     body = SCHEMA[SCHEMA.index(f"CREATE TABLE {table} (") :]
-    found = re.search(rf"CHECK \({column} IN \((.*?)\)\)", body, re.DOTALL)
+    found = re.search(rf"    {column} TEXT NOT NULL CHECK \((.*?)\),?\n    \w", body, re.DOTALL)
     assert found is not None
     return set(re.findall(r"'(\w+)'", found[1]))
+
+
+def test_the_column_of_entries_on_the_second_road_names_them_all() -> None:
+    body = SCHEMA[SCHEMA.index("    away INTEGER GENERATED") :]
+    assert set(re.findall(r"state = '(\w+)'", body[: body.index("VIRTUAL")])) == AWAY
 
 
 def test_the_schema_knows_the_states_of_the_enum() -> None:
