@@ -644,7 +644,8 @@ class Drainer:
         self._tell(message, settlement)
         if settlement.target is State.EXHAUSTED and settlement.outage:
             await self._written(lambda: self._outbox.exhaust_lanes([message.lane], self._clock.now()))
-        if isinstance(outcome, Delivered) and outcome.contact_id is not None and message.contact_id is None:
+        # Also where the id was known before (a read found it): knowing it has not made the two lanes one.
+        if isinstance(outcome, Delivered) and outcome.contact_id is not None:
             await self._become_one(message, outcome.contact_id)
 
     async def _postpone(self, message: Message, state: State) -> None:

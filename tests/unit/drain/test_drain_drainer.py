@@ -808,6 +808,18 @@ async def test_a_creation_that_is_delivered_joins_its_lane_to_the_contact(world:
     assert (await world.get(later)).lane == ANNA
 
 
+async def test_a_creation_whose_contact_a_read_had_found_joins_its_lane_all_the_same(world: World) -> None:
+    await world.outbox.remember_contacts([(EMAIL, "ANNA", 0)])
+    created = await world.put_one(EMAIL, Kind.CONTACT_CREATE)
+    later = await world.put_one(EMAIL)
+    world.carrier.script[created].append(Delivered("exists", contact_id="ANNA"))
+    await world.start()
+    await world.clock.advance(5)
+    assert await world.states(created, later) == [State.DELIVERED, State.DELIVERED]
+    again = await world.put_one(EMAIL)
+    assert (await world.get(again)).lane == ANNA
+
+
 async def test_an_address_that_belongs_to_somebody_else_by_now_is_sent_there_and_not_asked_for_ever(
     world: World,
 ) -> None:
