@@ -112,9 +112,9 @@ class VoyadoClient:
             writes = Writes(outbox, self._clock, self._listeners.emit)
             stack.push_async_callback(writes.close)
             self._writes = writes
-            ids = ContactIds(outbox, self._clock)
-            stack.push_async_callback(ids.close)
-            self.contacts = Contacts(writes, ids, self._open_reads, self._settings, self._open_direct)
+            self._ids = ContactIds(outbox, self._clock)
+            stack.push_async_callback(self._ids.close)
+            self.contacts = Contacts(writes, self._ids, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads)
             self.receipts = Receipts(writes)
             self.outbox = OutboxView(outbox, self._clock)

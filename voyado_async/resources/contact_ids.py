@@ -62,8 +62,12 @@ class ContactIds:
 
     async def _write(self) -> None:
         found, self._found = self._found, OrderedDict()
-        with suppress(OutboxUnavailable):
-            await self._outbox.remember_contacts([(address, *known) for address, known in found.items()])
+        try:
+            with suppress(OutboxUnavailable):
+                await self._outbox.remember_contacts([(address, *known) for address, known in found.items()])
+        except asyncio.CancelledError:
+            self._found = OrderedDict(found | self._found)  # closing writes them once more: that changes nothing
+            raise
 
     async def close(self) -> None:
         """Write down what waits."""
