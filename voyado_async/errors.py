@@ -9,6 +9,7 @@
       EntryNotFound             fix the call: there is no such entry
       TransitionRefused         fix the call: the entry is not in a state that allows this
       OutboxUnavailable         wait: disk full or read-only, or another process holds the turn; nothing was stored
+        OutboxInDoubt           wait: the disk failed at the last moment; what a crash would leave is not known
       ClientClosed              fix the call: the client is closed, or the process was forked after it was opened
       EngageError               wait: a direct call failed
         EngageUnavailable       wait: no usable answer, and nothing is known from before
@@ -109,6 +110,14 @@ class OutboxUnavailable(VoyadoError):
     """The outbox cannot be written now. Nothing of the call was stored; calling again later is safe."""
 
     remedy: ClassVar = Remedy.WAIT
+
+
+class OutboxInDoubt(OutboxUnavailable):
+    """The disk failed when the write was as good as done, and takes nothing now. It is not stored; but if every process
+    that uses the outbox ended, or the power went, before the next write that holds, it might be there afterwards.
+
+    Write it again later under the same key (receipts and redeems have one by nature): it is stored once.
+    """
 
 
 class ClientClosed(VoyadoError):

@@ -21,6 +21,7 @@ import aiosqlite
 from voyado_async.errors import ClientClosed, KeyConflict, OutboxDamaged, OutboxUnavailable, VoyadoError
 from voyado_async.outbox import adding, moves
 from voyado_async.outbox.adding import Prepared
+from voyado_async.outbox.commit import commit
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.store import Stored
 
@@ -71,11 +72,16 @@ def connection(path: str, *, read_only: bool) -> Connection:
 
 def unavailable(error: sqlite3.Error, path: str) -> VoyadoError:
     """What SQLite's error means to the caller of a write."""
+    told: VoyadoError
     if isinstance(error, sqlite3.OperationalError):
-        return OutboxUnavailable(f"the outbox {path} cannot be written now ({error}); nothing was stored")
-    return OutboxDamaged(
-        f"the outbox {path} is damaged ({error}); nothing was stored. Run `voyado-async verify`, and restore a backup"
-    )
+        told = OutboxUnavailable(f"the outbox {path} cannot be written now ({error}); nothing was stored")
+    else:
+        told = OutboxDamaged(
+            f"the outbox {path} is damaged ({error}); nothing was stored. Run `voyado-async verify`, and restore a "
+            "backup"
+        )
+    told.__cause__ = error
+    return told
 
 
 _Work = Sequence[Prepared] | Callable[[sqlite3.Connection], Any]
@@ -267,7 +273,7 @@ class Writer:
                 groups = [work for work in works if not callable(work)]
                 stored = iter(adding.enqueue(database, groups) if groups else ())
                 results = [work(database) if callable(work) else next(stored) for work in works]
-                database.execute("COMMIT")
+                commit(database, self._path)
             except BaseException:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
