@@ -5,11 +5,12 @@ An entry moves by itself, without a person, when
     pending      it is the next of its lane, and the key may send its kind; also while the breaker is open: its turns
                  are used up then, and it goes by file
     sending      always: an answer or a time-out comes
-    exhausted    it has a file form (it is written to a file), or it was exhausted in an outage (it goes back when the
-                 API does), unless the key is refused
+    exhausted    it has a file form (it is written to a file); or it was exhausted in an outage (it goes back when the
+                 API does) or has a form in a bulk request (it leaves then), unless the key is refused
     spooled      its file can be uploaded (a server, a folder, nothing that only a person can mend), or it was exhausted
                  in an outage, as above
-    uploaded     its file is being watched, or was carried by hand (it counts as imported after two import periods)
+    uploaded     its file is being watched, or was carried by hand (it counts as imported after two import periods); or
+                 it is in a bulk request, whose answer or time-out comes
     imported     its confirmation is next, unless the key is refused
 
 What is held by another entry never moves before that one does, so it isn't looked at. `delivered` and `discarded` are
@@ -46,6 +47,8 @@ class Exhausted(msgspec.Struct, frozen=True):
 
     outage: bool
     has_file_form: bool
+    has_bulk_form: bool = False
+    """It is wanted in a bulk request (`VOYADO_FALLBACK_CONTACTS=bulk`), and can stand there."""
 
 
 class OpenFile(msgspec.Struct, frozen=True):
@@ -71,6 +74,8 @@ class Facts(msgspec.Struct, frozen=True):
     """``401`` or ``403`` while the key is refused, ``403:<kind>,<kind>`` while it is for those kinds."""
     exhausted: Sequence[Exhausted] = ()
     files: Sequence[OpenFile] = ()
+    in_bulk: bool = False
+    """A bulk request is under way."""
     confirmable: bool = False
     """An imported entry's confirmation is next, due or not."""
     confirm: bool = True
@@ -84,6 +89,7 @@ def verdict(facts: Facts) -> Verdict:
         return Verdict.SETTLED
     moving = (
         facts.states.get(State.SENDING, 0) > 0
+        or facts.in_bulk
         or any(_may_send(kind, facts.halted) for kind in facts.heads)
         or any(_leaves(entry, facts.halted) for entry in facts.exhausted)
         or any(_travels(file, facts.halted) for file in facts.files)
@@ -120,7 +126,7 @@ def _may_send(kind: str, halted: str | None) -> bool:
 
 
 def _leaves(entry: Exhausted, halted: str | None) -> bool:
-    return entry.has_file_form or (entry.outage and not _is_halted(halted))
+    return entry.has_file_form or ((entry.outage or entry.has_bulk_form) and not _is_halted(halted))
 
 
 def _travels(file: OpenFile, halted: str | None) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from voyado_async.cli.settled import Exhausted, Facts, OpenFile
+from collections.abc import Callable
+
+import msgspec
+
+from voyado_async.cli.settled import Exhausted, Facts, OpenFile, Verdict, verdict
 from voyado_async.delivery import FileFamily, FileForm, Message
 from voyado_async.errors import InvalidEntry
-from voyado_async.kinds import registry
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
 from voyado_async.settings import Settings
@@ -29,34 +32,48 @@ async def facts_of(outbox: Outbox, settings: Settings) -> Facts:
             return Facts(states, heads=kinds)
     else:
         kinds = frozenset()
+    facts = Facts(
+        states,
+        heads=kinds,
+        halted=halted,
+        files=await _files(outbox, settings),
+        in_bulk=settings.fallback_contacts == "bulk" and bool(await outbox.left_in_bulk()),
+        confirmable=settings.fallback_confirm and bool(await outbox.to_confirm(1, EVER)),
+        confirm=settings.fallback_confirm,
+    )
+    if verdict(facts) is not Verdict.NEEDS_PERSON:
+        return facts
     outage = frozenset(
         entry.file or str(entry.id)
         for entry in await outbox.entries(EntryFilter(states=(State.EXHAUSTED, State.SPOOLED)))
         if entry.outage
     )
-    return Facts(
-        states,
-        heads=kinds,
-        halted=halted,
-        exhausted=[
-            Exhausted(str(message.id) in outage, _has_file_form(message, settings))
-            async for message in outbox.exhausted()
-        ],
-        files=await _files(outbox, settings, outage),
-        confirmable=settings.fallback_confirm and bool(await outbox.to_confirm(1, EVER)),
-        confirm=settings.fallback_confirm,
+    ways = _ways(settings)
+    return msgspec.structs.replace(
+        facts,
+        exhausted=[ways(message, str(message.id) in outage) async for message in outbox.exhausted()],
+        files=[msgspec.structs.replace(file, outage=file.name in outage) for file in facts.files],
     )
 
 
-def _has_file_form(message: Message, settings: Settings) -> bool:
-    try:
-        form = registry.file_form(message, default_type=settings.contact_type, contact_key=settings.contact_key)
-    except InvalidEntry:
-        return True  # it is rejected at the next gathering: that is a move, too
-    return isinstance(form, FileForm)
+def _ways(settings: Settings) -> Callable[[Message, bool], Exhausted]:
+    """How an exhausted entry may leave, as the courier of these settings sees it."""
+    from voyado_async.fallback.courier import bulk_forms, forms_to_upload  # here: it brings lxml
+    from voyado_async.fallback.tenant import Tenant
+
+    in_file, in_bulk = forms_to_upload(settings, Tenant.of(settings)), bulk_forms(settings)
+
+    def ways(message: Message, outage: bool) -> Exhausted:
+        try:
+            has_file_form = isinstance(in_file(message), FileForm)
+        except InvalidEntry:
+            return Exhausted(outage, has_file_form=True)  # it is rejected at the next gathering: that is a move, too
+        return Exhausted(outage, has_file_form, has_bulk_form=isinstance(in_bulk(message), FileForm))
+
+    return ways
 
 
-async def _files(outbox: Outbox, settings: Settings, outage: frozenset[str]) -> list[OpenFile]:
+async def _files(outbox: Outbox, settings: Settings) -> list[OpenFile]:
     folders = {
         FileFamily.CONTACTS: settings.sftp_contacts_dir,
         FileFamily.REDEMPTIONS: settings.sftp_redemptions_dir,
@@ -68,7 +85,6 @@ async def _files(outbox: Outbox, settings: Settings, outage: frozenset[str]) -> 
             state=file.state,
             problem=file.problem,
             carried=file.carried,
-            outage=file.name in outage,
             has_folder=settings.sftp_host is not None and folders[file.family] is not None,
         )
         for file in await outbox.files(open_only=True)

@@ -13,6 +13,7 @@ MOVING, SETTLED, PERSON = Verdict.MOVING, Verdict.SETTLED, Verdict.NEEDS_PERSON
 FORM = Exhausted(outage=False, has_file_form=True)
 FORM_OF_OUTAGE = Exhausted(outage=True, has_file_form=True)
 BARE = Exhausted(outage=False, has_file_form=False)
+IN_BULK = Exhausted(outage=False, has_file_form=False, has_bulk_form=True)
 BARE_OF_OUTAGE = Exhausted(outage=True, has_file_form=False)
 
 
@@ -46,6 +47,9 @@ def file(**changes: Any) -> OpenFile:
         ({"exhausted": 1}, {"exhausted": [BARE_OF_OUTAGE], "halted": "401"}, PERSON),
         ({"exhausted": 1}, {"exhausted": [FORM_OF_OUTAGE], "halted": "401"}, MOVING),
         ({"exhausted": 2}, {"exhausted": [BARE, FORM]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [IN_BULK]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [IN_BULK], "halted": "401"}, PERSON),
+        ({"uploaded": 1}, {"in_bulk": True}, MOVING),
         # spooled
         ({"spooled": 1}, {"files": [file()]}, MOVING),
         ({"spooled": 1}, {"files": [file(has_folder=False)]}, PERSON),
