@@ -3,7 +3,9 @@
 The host key is always verified, by a known_hosts file or by a pinned fingerprint. Nothing of the operator's own SSH
 set-up is used: no configuration, agent, default keys, known hosts or certificates. A file is uploaded under a name that
 no ``*.xml`` matches, checked by size, then renamed with a plain SFTP rename, which refuses to replace; a file with a
-final name is never replaced or removed (DESIGN 3). Folders are never made: a wrong one would swallow files (ref 6.2).
+final name is never replaced or removed (DESIGN 3). Each session has temporary names of its own: a rename whose answer
+was lost may still come to pass, and must not meet the half of a later upload. Folders are never made: a wrong one would
+swallow files (ref 6.2).
 
 Everything that goes wrong is UploadFailed with one of these reasons:
 
@@ -21,12 +23,13 @@ import posixpath
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import asyncssh
 
 from voyado_async.errors import UploadFailed
-from voyado_async.fallback.spool import part_name
+from voyado_async.fallback.spool import PART
 from voyado_async.settings import Settings
 
 CONNECT_TIMEOUT = 30.0
@@ -119,6 +122,11 @@ class Remote:
         self._client = client
         self._where = where
         self._answer_timeout = answer_timeout
+        self._session = token_hex(4)
+
+    def _part(self, name: str) -> str:
+        """The temporary name in this session: no ``*.xml`` matches it."""
+        return f".{name}.{self._session}{PART}"
 
     async def listing(self, folder: str) -> dict[str, int]:
         """Every name in the folder with its size in bytes."""
@@ -138,8 +146,11 @@ class Remote:
         return attributes.size or 0
 
     async def stage(self, local: Path, folder: str, name: str) -> None:
-        """Bring the file there under its temporary name, wholly. What an earlier try left of it is written over."""
-        path = posixpath.join(folder, part_name(name))
+        """Bring the file there under its temporary name, wholly. What earlier sessions left of it is removed."""
+        for left in await self.listing(folder):
+            if left.startswith(f".{name}.") and left.endswith(PART):
+                await self._remove(posixpath.join(folder, left))
+        path = posixpath.join(folder, self._part(name))
         sent = 0
         source = await asyncio.to_thread(local.open, "rb")
         try:
@@ -155,7 +166,7 @@ class Remote:
                     await target.close()
         finally:
             source.close()
-        arrived = await self.size(folder, part_name(name))
+        arrived = await self.size(folder, self._part(name))
         if arrived != sent:
             raise UploadFailed("cut", f"{name}: {sent} bytes were sent to {self._where}, {arrived} are there")
 
@@ -198,7 +209,7 @@ class Remote:
         if there is None:
             try:
                 async with self._step(f"renaming to {name} in {folder}"):
-                    await self._client.rename(posixpath.join(folder, part_name(name)), posixpath.join(folder, name))
+                    await self._client.rename(posixpath.join(folder, self._part(name)), posixpath.join(folder, name))
                 return
             except UploadFailed as failure:
                 if failure.reason != "refused":
@@ -208,12 +219,16 @@ class Remote:
                     raise
         if there != size:
             raise UploadFailed("name_taken", f"{name} is in {folder} already with another size; it is left as it is")
+        await self.discard(folder, name)
 
     async def discard(self, folder: str, name: str) -> None:
-        """Remove the temporary file, if it is there."""
+        """Remove the temporary file of this session, if it is there."""
+        await self._remove(posixpath.join(folder, self._part(name)))
+
+    async def _remove(self, path: str) -> None:
         try:
-            async with self._step(f"removing what was uploaded of {name}"):
-                await self._client.remove(posixpath.join(folder, part_name(name)))
+            async with self._step(f"removing {path}"):
+                await self._client.remove(path)
         except UploadFailed as failure:
             if failure.reason != "folder_missing":
                 raise

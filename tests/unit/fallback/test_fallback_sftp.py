@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from file_servers import FileServer, own_server
 
 from voyado_async.errors import UploadFailed
 from voyado_async.fallback import sftp
-from voyado_async.fallback.spool import part_name
 from voyado_async.settings import Settings
 
 NAME = "20250314093000_1_contacts.xml"
@@ -39,7 +39,9 @@ async def test_a_file_arrives_whole_under_its_name_and_only_there(server: FileSe
     folder = settings.sftp_contacts_dir
     async with sftp.connect(settings) as remote:
         await remote.stage(local, folder, NAME)
-        assert set(await remote.listing(folder)) - {".", ".."} == {part_name(NAME)}
+        (staged,) = set(await remote.listing(folder)) - {".", ".."}
+        assert staged.startswith(f".{NAME}.")
+        assert staged.endswith(".part")
         assert await remote.size(folder, NAME) is None
         await remote.publish(folder, NAME, local.stat().st_size)
         assert await remote.size(folder, NAME) == local.stat().st_size
@@ -48,12 +50,38 @@ async def test_a_file_arrives_whole_under_its_name_and_only_there(server: FileSe
     assert files[0].read_bytes() == local.read_bytes()
 
 
-async def test_what_an_earlier_try_left_is_written_over(server: FileServer, local: Path) -> None:
-    leftover = server.root / "contacts" / part_name(NAME)
-    leftover.write_bytes(b"x" * (local.stat().st_size + 5))
+async def test_what_an_earlier_try_left_is_removed_and_nothing_else(server: FileServer, local: Path) -> None:
+    folder = server.root / "contacts"
+    others = {"notes.part", f".{NAME[:-5]}2.xml.part", f"{NAME}.part", ".hidden"}
+    for name in (*others, f".{NAME}.part", f".{NAME}.0011aabb.part"):
+        (folder / name).write_bytes(b"x" * (local.stat().st_size + 5))
     async with sftp.connect(server.settings()) as remote:
-        await remote.stage(local, str(leftover.parent), NAME)
-    assert leftover.read_bytes() == local.read_bytes()
+        await remote.stage(local, str(folder), NAME)
+        await remote.publish(str(folder), NAME, local.stat().st_size)
+    assert {path.name for path in folder.iterdir()} == {NAME, *others}
+    assert (folder / NAME).read_bytes() == local.read_bytes()
+
+
+async def test_a_rename_that_comes_to_pass_late_never_shows_half_a_file(server: FileServer, local: Path) -> None:
+    """Its answer was lost, and while the server was still at it, the next session began to upload again."""
+    folder = server.root / "contacts"
+
+    async with sftp.connect(server.settings()) as first:
+        await first.stage(local, str(folder), NAME)
+        (staged,) = folder.iterdir()
+
+        class Interrupted(sftp.Remote):
+            async def _write(self, *args: Any) -> None:
+                await super()._write(*args)
+                with suppress(FileNotFoundError):
+                    staged.rename(folder / NAME)
+
+        async with sftp.connect(server.settings()) as remote:
+            second = Interrupted(remote._client, "here", 10)
+            await second.stage(local, str(folder), NAME)
+            await second.publish(str(folder), NAME, local.stat().st_size)
+    assert [path.name for path in folder.iterdir()] == [NAME]
+    assert (folder / NAME).read_bytes() == local.read_bytes()
 
 
 async def test_a_final_name_is_never_replaced(server: FileServer, local: Path) -> None:
@@ -89,10 +117,12 @@ async def test_the_plain_rename_itself_refuses_to_replace(server: FileServer, lo
 
 async def test_a_file_of_our_size_under_the_final_name_counts_as_there(server: FileServer, local: Path) -> None:
     there = server.root / "contacts" / NAME
-    there.write_bytes(local.read_bytes())
     async with sftp.connect(server.settings()) as remote:
+        await remote.stage(local, str(there.parent), NAME)
+        there.write_bytes(local.read_bytes())
         await remote.publish(str(there.parent), NAME, local.stat().st_size)
     assert there.read_bytes() == local.read_bytes()
+    assert list(there.parent.iterdir()) == [there]
 
 
 async def test_a_missing_folder_is_told_and_not_made(server: FileServer, local: Path) -> None:
@@ -267,7 +297,8 @@ async def test_a_server_without_fsync_still_gets_the_file(
     monkeypatch.setattr(Faulty, "fault", "no fsync")
     async with own_server(tmp_path, Faulty) as server, sftp.connect(server.settings()) as remote:
         await remote.stage(local, str(server.root / "contacts"), NAME)
-        assert await remote.size(str(server.root / "contacts"), part_name(NAME)) == local.stat().st_size
+        await remote.publish(str(server.root / "contacts"), NAME, local.stat().st_size)
+    assert (server.root / "contacts" / NAME).read_bytes() == local.read_bytes()
 
 
 async def test_a_refused_rename_is_told_as_refused(
