@@ -19,8 +19,9 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Stored
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
-_INSERTS = {
-    name: {size: SQL.with_rows(name, size) for size in _CHUNKS} for name in ("add_lanes", "add_entries", "add_bodies")
+_OF_ROWS = {
+    name: {size: SQL.with_rows(name, size) for size in _CHUNKS}
+    for name in ("around", "add_lanes", "add_entries", "add_bodies")
 }
 
 
@@ -84,8 +85,8 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
     drafts = [prepared.draft for group in groups for prepared in group]
     if not drafts:
         return [[] for _ in groups]
-    asked = as_json([(draft.kind, draft.key, draft.lane) for draft in drafts])
-    found = [_Around._make(row) for row in connection.execute(SQL["around"], {"drafts": asked}).fetchall()]
+    asked = [(draft.kind, draft.key, draft.lane) for draft in drafts]
+    found = [_Around._make(row) for row in _execute(connection, "around", asked)]
     standing = found[0]
     holders = _holders(connection, drafts, found)
     former = _former_holders(connection, drafts) if standing.released else {}
@@ -196,9 +197,9 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
             lanes[draft.lane] = lane
         key, hidden, lines, warnings = draft.key, _hidden_key(draft), draft.lines, prepared.warnings
         rows.append((entry_id, lane, draft.kind, key, hidden, now, now, now, lines, warnings, replaces))
-    _insert(connection, "add_lanes", made)
-    _insert(connection, "add_entries", rows)
-    _insert(connection, "add_bodies", [(entry.id, entry.prepared.draft.body) for entry in new])
+    _execute(connection, "add_lanes", made)
+    _execute(connection, "add_entries", rows)
+    _execute(connection, "add_bodies", [(entry.id, entry.prepared.draft.body) for entry in new])
     if heads:
         connection.execute(SQL["head_idle"], {"heads": as_json([(lane, *head) for lane, head in heads.items()])})
     if held:
@@ -206,11 +207,13 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
     connection.execute(SQL["count_enqueued"], {"last": new[-1].id})
 
 
-def _insert(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows with few, large statements."""
+def _execute(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Run a query for many rows in few, large statements."""
+    found: list[tuple[Any, ...]] = []
     done = 0
     for size in _CHUNKS:
         while len(rows) - done >= size:
             values = [value for row in rows[done : done + size] for value in row]
-            connection.execute(_INSERTS[name][size], values)
+            found += connection.execute(_OF_ROWS[name][size], values).fetchall()
             done += size
+    return found

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_ROW = re.compile(r"VALUES (\(.*?\))(?= ON CONFLICT|\s*;?\s*$)", re.DOTALL)
+_ROW = re.compile(r"VALUES (\(.*?\))(?= ON CONFLICT|\n\)|\s*;?\s*$)", re.DOTALL)
 
 
 class Queries:
@@ -35,7 +35,7 @@ class Queries:
         return list(self._queries)
 
     def with_rows(self, name: str, count: int) -> str:
-        """The INSERT of that name for `count` rows in one statement: its VALUES row, repeated."""
+        """The query of that name for `count` rows in one statement: its VALUES row, repeated."""
         sql, found = _ROW.subn(lambda row: "VALUES " + ", ".join([row[1]] * count), self._queries[name])
         if found != 1:
             raise ValueError(f"query {name} has no VALUES row to repeat")

@@ -9,6 +9,9 @@
 -- For each draft (kind, key, lane), in their order: its lane, or the one that this became part of, and whether that has
 -- nothing to send and nothing held, or is held; who holds its key. Beside each, how the outbox stands: the number of
 -- entries ever written, which is also the highest id; the highest lane; and which of the rare things there are at all.
+WITH wanted (kind, key, lane) AS (
+    VALUES (?, ?, ?)
+)
 SELECT
     home.id, home.head IS NULL AND home.hold = 0, home.head IS NULL AND home.hold > 0,
     holder.id, holder.state, body.content,
@@ -17,10 +20,10 @@ SELECT
     EXISTS (SELECT 1 FROM entry WHERE natural_key IS NOT NULL),
     EXISTS (SELECT 1 FROM entry WHERE released_key IS NOT NULL),
     EXISTS (SELECT 1 FROM spent_key)
-FROM json_each(:drafts) AS wanted
-LEFT JOIN lane ON lane.key = wanted.value ->> 2
+FROM wanted
+LEFT JOIN lane ON lane.key = wanted.lane
 LEFT JOIN lane AS home ON home.id = coalesce(lane.joined, lane.id)
-LEFT JOIN entry AS holder ON holder.key = wanted.value ->> 1 AND holder.kind = wanted.value ->> 0
+LEFT JOIN entry AS holder ON holder.key = wanted.key AND holder.kind = wanted.kind
 LEFT JOIN body ON body.entry = holder.id;
 
 -- name: last_id

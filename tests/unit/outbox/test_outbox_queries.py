@@ -127,9 +127,9 @@ def test_an_insert_takes_several_rows_with_its_conflict_clause_once() -> None:
         Queries("-- name: look\nSELECT 1;").with_rows("look", 2)
 
 
-@pytest.mark.parametrize("name", ["add_lanes", "add_entries", "add_bodies"])
+@pytest.mark.parametrize("name", ["around", "add_lanes", "add_entries", "add_bodies"])
 @pytest.mark.parametrize("rows", [1, 4, 64])
-def test_inserts_of_many_rows_fit_the_schema(database: sqlite3.Connection, name: str, rows: int) -> None:
+def test_queries_of_many_rows_fit_the_schema(database: sqlite3.Connection, name: str, rows: int) -> None:
     sql = SQL.with_rows(name, rows)
     assert sql.count("?") == rows * SQL[name].count("?")
     plan(database, sql)
