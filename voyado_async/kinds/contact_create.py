@@ -19,7 +19,7 @@ from voyado_async.kinds.address import Address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.kinds.contact_update import not_in_a_file
 from voyado_async.models.contact_fields import KEY_ATTRIBUTES
-from voyado_async.models.contacts import ContactCreate, parse_contact_create
+from voyado_async.models.contacts import ContactCreate, checked_contact_create
 from voyado_async.models.payload import Payload, to_json
 from voyado_async.models.receipts import MatchKeyType
 from voyado_async.models.text import NOT_IN_XML
@@ -62,9 +62,9 @@ def draft(
         raise InvalidEntry("createAsUnapproved", "expected true or false")
     if on_existing not in ("keep", "update"):
         raise InvalidEntry("onExisting", "expected keep or update")
-    text = to_json(parse_contact_create(content, allowed=allowed, key_attribute=contact_key))
+    _, text = checked_contact_create(content, allowed=allowed, key_attribute=contact_key)
     named = _named(_OBJECT.decode(text), contact_key)
-    assert named is not None  # parse_contact_create has refused a contact without a key
+    assert named is not None  # checked_contact_create has refused a contact without a key
     stored = Create(
         contact=msgspec.Raw(text),
         source=source,

@@ -14,7 +14,7 @@ import msgspec
 from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.kinds.address import Address, find
 from voyado_async.kinds.call import Call, Operation
-from voyado_async.models.contacts import ContactUpdate, check_contact_type, parse_contact_update
+from voyado_async.models.contacts import ContactUpdate, check_contact_type, checked_contact_update
 from voyado_async.models.payload import Payload, to_json
 from voyado_async.models.receipts import MatchKeyType
 
@@ -44,7 +44,7 @@ def draft(
     """`allowed` are the tenant's custom names (None: any). Raises InvalidEntry with the path of the wrong field."""
     if contact_type is not None:
         check_contact_type(contact_type)
-    text = to_json(parse_contact_update(changes, allowed=allowed))
+    _, text = checked_contact_update(changes, allowed=allowed)
     content = Update(address=address, changes=msgspec.Raw(text), contact_type=contact_type)
     return Draft(Kind.CONTACT_UPDATE, to_json(content), address.lane, key)
 

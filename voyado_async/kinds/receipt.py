@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.kinds.address import Address
 from voyado_async.kinds.call import Call, Operation
-from voyado_async.models.payload import to_json
 from voyado_async.models.receipt_rules import receipt_warnings
-from voyado_async.models.receipts import Receipt, parse_receipt
+from voyado_async.models.receipts import Receipt, checked_receipt, parse_receipt
 
 
 def draft(content: Receipt | Mapping[str, object] | bytes, *, key: str | None = None) -> Draft:
     """Raises InvalidEntry with the path of the wrong field. What is only inferred about Engage becomes a warning."""
-    receipt = parse_receipt(content)
+    receipt, text = checked_receipt(content)
     return Draft(
         Kind.RECEIPT,
-        to_json(receipt),
+        text,
         _owner(receipt).lane,
         receipt.unique_receipt_id if key is None else key,
         natural_key=receipt.unique_receipt_id,

@@ -143,7 +143,14 @@ def parse_contact_create(
     `allowed`: the tenant's custom names (None: any). `key_attribute`: the field that the tenant knows contacts by; it
     must be there. Without it one of `KEY_ATTRIBUTES` must be.
     """
-    contact = _parse(_CREATE, ContactCreate, content, allowed)
+    return checked_contact_create(content, allowed=allowed, key_attribute=key_attribute)[0]
+
+
+def checked_contact_create(
+    content: ContactCreate | Content, *, allowed: frozenset[str] | None = None, key_attribute: str | None = None
+) -> tuple[ContactCreate, bytes]:
+    """As `parse_contact_create`, with the contact's JSON for the wire."""
+    contact, text = _parse(_CREATE, ContactCreate, content, allowed)
     if contact.contact_type is not UNSET:
         check_contact_type(contact.contact_type)
     values = contact.wire()
@@ -151,7 +158,7 @@ def parse_contact_create(
         raise InvalidEntry(key_attribute, "missing: it is the key by which contacts are known")
     if key_attribute is None and not any(values.get(name) for name in KEY_ATTRIBUTES):
         raise InvalidEntry("", f"needs one of the keys by which contacts are known: {', '.join(KEY_ATTRIBUTES)}")
-    return contact
+    return contact, text
 
 
 def parse_contact_update(content: ContactUpdate | Content, *, allowed: frozenset[str] | None = None) -> ContactUpdate:
@@ -159,10 +166,17 @@ def parse_contact_update(content: ContactUpdate | Content, *, allowed: frozenset
 
     `allowed`: the tenant's custom names (None: any).
     """
-    contact = _parse(_UPDATE, ContactUpdate, content, allowed)
-    if not contact.wire():
+    return checked_contact_update(content, allowed=allowed)[0]
+
+
+def checked_contact_update(
+    content: ContactUpdate | Content, *, allowed: frozenset[str] | None = None
+) -> tuple[ContactUpdate, bytes]:
+    """As `parse_contact_update`, with the change's JSON for the wire."""
+    contact, text = _parse(_UPDATE, ContactUpdate, content, allowed)
+    if text == b"{}":
         raise InvalidEntry("", "changes nothing: no field is set")
-    return contact
+    return contact, text
 
 
 def check_contact_type(contact_type: str, path: str = "contactType") -> None:
@@ -171,7 +185,9 @@ def check_contact_type(contact_type: str, path: str = "contactType") -> None:
         raise InvalidEntry(path, "cannot be a contact type: it has to be a name that XML can carry")
 
 
-def _parse(strict: Strict[Write], kind: type[Write], content: Write | Content, allowed: frozenset[str] | None) -> Write:
+def _parse(
+    strict: Strict[Write], kind: type[Write], content: Write | Content, allowed: frozenset[str] | None
+) -> tuple[Write, bytes]:
     given = json_object(content) if isinstance(content, bytes) else plain(content)
     standard = _standard_names(kind)
     if isinstance(content, ContactFields) and (hidden := sorted(standard.intersection(content.attributes))):

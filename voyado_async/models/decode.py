@@ -56,14 +56,17 @@ class Strict(Generic[T]):
         self._forms = forms
         self._decoder = msgspec.json.Decoder(kind, float_hook=Decimal, dec_hook=decode_exact)
 
-    def parse(self, content: T | Mapping[str, object] | bytes) -> T:
-        """The checked struct. Raises InvalidEntry with the path of the first thing that is wrong."""
+    def parse(self, content: T | Mapping[str, object] | bytes) -> tuple[T, bytes]:
+        """The checked struct, and its JSON for the wire. Raises InvalidEntry with the path of the first thing that is
+        wrong.
+        """
         if isinstance(content, bytes):
-            return self._from_json(content)
+            parsed = self._from_json(content)
+            return parsed, to_json(parsed)
         return self.convert(plain(content))
 
-    def convert(self, content: object) -> T:
-        """The checked struct of what `plain` or `json_object` gave. Raises InvalidEntry."""
+    def convert(self, content: object) -> tuple[T, bytes]:
+        """The same of what `plain` or `json_object` gave. Raises InvalidEntry."""
         try:
             parsed = msgspec.convert(content, self._kind, dec_hook=decode_exact)
         except msgspec.ValidationError as error:
@@ -74,7 +77,7 @@ class Strict(Generic[T]):
             text = b""
         if not text or may_hold_what_xml_cannot(text):
             refuse_what_xml_cannot_carry(plain(parsed))
-        return parsed
+        return parsed, text
 
     def _from_json(self, text: bytes) -> T:
         try:

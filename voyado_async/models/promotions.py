@@ -124,4 +124,4 @@ _REDEEM = Strict(Redeem, {"channel": f"expected one of {', '.join(Channel)}"})
 
 def parse_redeem(content: Redeem | Mapping[str, object] | bytes) -> Redeem:
     """The redemption that `content` is. Raises InvalidEntry with the path of the first wrong field."""
-    return _REDEEM.parse(content)
+    return _REDEEM.parse(content)[0]

@@ -160,10 +160,15 @@ def parse_receipt(content: Receipt | Mapping[str, object] | bytes) -> Receipt:
 
     Raises InvalidEntry with the path of the first wrong field, never with its value.
     """
-    receipt = _RECEIPT.parse(content)
+    return checked_receipt(content)[0]
+
+
+def checked_receipt(content: Receipt | Mapping[str, object] | bytes) -> tuple[Receipt, bytes]:
+    """As `parse_receipt`, with the receipt's JSON for the wire."""
+    receipt, text = _RECEIPT.parse(content)
     offset = receipt.created_date.utcoffset()
     if offset is None or offset.total_seconds() % 60:
         raise InvalidEntry("createdDate", "needs its offset in hours and minutes")
     if abs(offset.total_seconds()) > 14 * 3600:
         raise InvalidEntry("createdDate", "no place on Earth is more than 14 hours from UTC, and XML carries no more")
-    return receipt
+    return receipt, text
