@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, TypeVar
 from unittest import mock
 
-from voyado_async.delivery import Delivered, LookUp, Message, Outcome, Request
+from voyado_async.delivery import AskNewer, Delivered, LookUp, Message, Newer, Outcome, Request, SameContact, Turn
 from voyado_async.outbox import sqlite, writer
 
 T = TypeVar("T")
@@ -151,6 +151,12 @@ Answer = Outcome | BaseException | asyncio.Future[Any] | Callable[[Message], Any
 """What a carrier is told to answer: an outcome, an error to raise, something to wait for, or a way to decide."""
 
 
+def contact_of_lane(message: Message) -> SameContact | None:
+    """A contact that is named by its id needs no look-up."""
+    kind, _, contact_id = message.lane_key.partition(":")
+    return SameContact(contact_id) if kind == "contact" else None
+
+
 class ScriptedCarrier:
     """A Carrier that answers as it was told, and remembers what it was asked and when (monotonic seconds)."""
 
@@ -161,12 +167,17 @@ class ScriptedCarrier:
         self.finds: Callable[[Message], LookUp | BaseException | asyncio.Future[Any]] = self.request
         self.probes: Answer = Delivered()
         self.confirms: Answer = Delivered()
+        self.confirms_find: Callable[[Message], SameContact | None] = contact_of_lane
         self.script: defaultdict[int, deque[Answer]] = defaultdict(deque)
         """Answers to the next sends of an entry; after them `sends` holds."""
         self.looking: Callable[[Message], bool] = lambda _: False
         self.sent: list[tuple[float, int]] = []
         self.looked: list[tuple[float, int]] = []
         self.probed: list[float] = []
+        self.bodies: dict[int, bytes] = {}
+        """What was sent of an entry last."""
+        self.asked: list[float] = []
+        """When the first request of a confirmation went out."""
         self.confirmed: list[tuple[float, int, frozenset[str]]] = []
         self.under_way: set[int] = set()
         self.most_under_way = 0
@@ -180,7 +191,7 @@ class ScriptedCarrier:
     def requests(self) -> list[float]:
         """When anything at all went out."""
         confirmed = [moment for moment, _, _ in self.confirmed]
-        return sorted([t for t, _ in self.sent] + [t for t, _ in self.looked] + self.probed + confirmed)
+        return sorted([t for t, _ in self.sent] + [t for t, _ in self.looked] + self.probed + self.asked + confirmed)
 
     def times(self, entry: int) -> list[float]:
         return [moment for moment, sent in self.sent if sent == entry]
@@ -191,18 +202,29 @@ class ScriptedCarrier:
     def request(self, message: Message) -> Request:
         return Request("POST", f"/{message.id}")
 
-    async def look_up(self, message: Message) -> LookUp:
-        self.looked.append((self._clock.monotonic(), message.id))
-        await self._take_time()
-        found = self.finds(message)
-        if isinstance(found, asyncio.Future):
-            found = await found
+    def change(self, message: Message, contact_id: str, newer: Newer) -> Request | None:
+        """The body of a change is the names of its fields."""
+        fields = set(message.body.split()) - {field for _, body in newer for field in body.split()}
+        return Request("PATCH", f"/{contact_id}", body=b" ".join(sorted(fields))) if fields else None
+
+    async def look_up(self, message: Message, turn: Turn) -> LookUp:
+        async with turn:
+            self.looked.append((self._clock.monotonic(), message.id))
+            await self._take_time()
+            found = self.finds(message)
+            if isinstance(found, asyncio.Future):
+                found = await found
         if isinstance(found, BaseException):
             raise found
         return found
 
-    async def send(self, message: Message, request: Request) -> Outcome:
+    async def send(self, message: Message, request: Request, turn: Turn) -> Outcome:
+        async with turn:
+            return await self._send(message, request)
+
+    async def _send(self, message: Message, request: Request) -> Outcome:
         self.sent.append((self._clock.monotonic(), message.id))
+        self.bodies[message.id] = request.body
         assert message.lane not in self.under_way, "two requests of a lane are under way"
         self.under_way.add(message.lane)
         self.most_under_way = max(self.most_under_way, len(self.under_way))
@@ -215,15 +237,22 @@ class ScriptedCarrier:
         finally:
             self.under_way.discard(message.lane)
 
-    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
-        self.confirmed.append((self._clock.monotonic(), message.id, newer))
-        await self._take_time()
-        return await self._answer(self.confirms, message)
+    async def confirm(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
+        """Two requests, as many have; of an entry by an attribute, the first tells whose it is."""
+        async with turn:
+            self.asked.append(self._clock.monotonic())
+            found = self.confirms_find(message)
+        fields = frozenset({body.decode() for _, body in await newer(found.contact_id)} if found else ())
+        async with turn:
+            self.confirmed.append((self._clock.monotonic(), message.id, fields))
+            await self._take_time()
+            return await self._answer(self.confirms, message)
 
-    async def probe(self) -> Outcome:
-        self.probed.append(self._clock.monotonic())
-        await self._take_time()
-        return await self._answer(self.probes, None)
+    async def probe(self, turn: Turn) -> Outcome:
+        async with turn:
+            self.probed.append(self._clock.monotonic())
+            await self._take_time()
+            return await self._answer(self.probes, None)
 
     async def _take_time(self) -> None:
         if self.latency:

@@ -27,12 +27,11 @@ from voyado_async.api.http import Http, open_session
 from voyado_async.api.reads import Reads
 from voyado_async.api.routes import routes_of
 from voyado_async.clock import Clock, SystemClock
-from voyado_async.delivery import BulkCarrier
+from voyado_async.delivery import BulkCarrier, BulkTurn
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
 from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, ProblemSolved, log_events
-from voyado_async.kinds import registry
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.contact_ids import ContactIds
@@ -234,7 +233,6 @@ class VoyadoClient:
                 confirm=settings.fallback_confirm,
             ),
             self._clock,
-            fields_of=registry.fields,
             second_road=SecondRoadWalk(outbox, settings, self._listeners, tenant, bulk).step,
             emit=self._listeners.emit,
         )
@@ -259,9 +257,9 @@ class SecondRoadWalk:
         self._told: dict[str, tuple[str, str | None]] = {}
         self._problem: str | None = None
 
-    async def step(self, now: int, healthy: bool) -> int:
+    async def step(self, now: int, healthy: bool, turn: BulkTurn) -> int:
         """One step of the courier; returns when the next one is due (ms)."""
-        report = await self._courier.step(now, api_healthy=healthy)
+        report = await self._courier.step(now, api_healthy=healthy, turn=turn)
         if report.problem != self._problem:
             if self._problem is not None:
                 self._listeners.emit(ProblemSolved(where="fallback", code=self._problem))

@@ -9,6 +9,8 @@ Carrier   whoever carries a Message to Engage over the API
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -146,13 +148,12 @@ class NotAllowed(msgspec.Struct, frozen=True, tag="not_allowed"):
 
 
 class SameContact(msgspec.Struct, frozen=True, tag="same_contact"):
-    """A look-up tells which contact the entry is addressed to: its lane joins that contact's, then it is its turn."""
+    """A look-up tells which contact the entry is addressed to: its lane joins that contact's, then it is its turn.
+    What is sent then says `Carrier.change`."""
 
     contact_id: str
     status: int | None = None
     duration_ms: int = 0
-    request: Request | None = None
-    """What to send when it is its turn in that lane."""
 
 
 Outcome = Delivered | RetryAt | Rejected | SlowDown | NotAllowed
@@ -197,6 +198,32 @@ class BulkTaken(msgspec.Struct, frozen=True, tag="bulk_taken"):
     duration_ms: int = 0
 
 
+class HandBack(Exception):
+    """Sending has stopped: the next request may not go out now. What was known before holds."""
+
+
+class Turn(AbstractAsyncContextManager[None], Protocol):
+    """``async with turn:`` stands around each request, which waits there for its own place in the pace.
+
+    Raises HandBack where it may not go out now.
+    """
+
+
+class BulkTurn(Turn, Protocol):
+    """The turn of a bulk request."""
+
+    def answered(self, outcome: BulkTaken | Outcome) -> None:
+        """What it came to: the breaker, the pace and the key's state are everybody's."""
+        ...
+
+
+Newer = Sequence[tuple[Kind, bytes]]
+"""Contact writes of a lane that are newer than an entry."""
+AskNewer = Callable[[str], Awaitable[Newer]]
+"""To be asked as soon as the contact's id is known, and before anything is sent to it. Raises HandBack where older
+entries of that contact turn out to come first."""
+
+
 class BulkCarrier(Protocol):
     """Carries many contacts to Engage in one request (ref 4.9)."""
 
@@ -209,13 +236,16 @@ class BulkCarrier(Protocol):
 
 
 class Carrier(Protocol):
-    """Carries one message to Engage over the API."""
+    """Carries one message to Engage over the API.
+
+    Each of its requests, however many a call needs, goes out in a `turn` of its own. HandBack passes through.
+    """
 
     def looks_first(self, message: Message) -> bool:
         """Whether a look-up must come before the request (DESIGN 3, "Outcome of an attempt")."""
         ...
 
-    async def look_up(self, message: Message) -> LookUp:
+    async def look_up(self, message: Message, turn: Turn) -> LookUp:
         """Ask Engage, changing nothing there."""
         ...
 
@@ -223,17 +253,25 @@ class Carrier(Protocol):
         """The request of a message that needs no look-up."""
         ...
 
-    async def send(self, message: Message, request: Request) -> Outcome:
-        """Send it and say what came of it. Never raises for what the network or Engage does."""
+    def change(self, message: Message, contact_id: str, newer: Newer) -> Request | None:
+        """The request of a message that is addressed to this contact, as a look-up has found (SameContact), without the
+        fields that `newer` writes have set. None: nothing is left of it."""
         ...
 
-    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
-        """Make sure that a message that left by file arrived, and send what did not (DESIGN 3, "Fallback").
+    async def send(self, message: Message, request: Request, turn: Turn) -> Outcome:
+        """Send it and say what came of it. Never raises for what the network or Engage does.
 
-        `newer` names the fields of the contact that a later entry has set: they are left alone.
+        HandBack passes through: then what was sent is known as not done.
         """
         ...
 
-    async def probe(self) -> Outcome:
+    async def confirm(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
+        """Make sure that a message that left by file arrived, and send what did not (DESIGN 3, "Fallback").
+
+        The fields that `newer` writes set are left alone. HandBack passes through: then nothing was changed.
+        """
+        ...
+
+    async def probe(self, turn: Turn) -> Outcome:
         """A cheap and harmless question: does Engage answer, and does the key work?"""
         ...

@@ -101,6 +101,9 @@ CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
 CREATE INDEX entry_exhausted ON entry (id, changed, lines, state) WHERE state = 'exhausted';
 CREATE INDEX entry_outage ON entry (id) WHERE state = 'exhausted' AND outage = 1;
 CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
+-- contact writes whose values Engage has, or may have
+CREATE INDEX entry_in_force ON entry (lane, id)
+WHERE kind IN ('contact_create', 'contact_update') AND (unknown = 1 OR state IN ('delivered', 'uploaded', 'imported'));
 CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
 
 CREATE TABLE body (

@@ -26,7 +26,8 @@ from perf_method import folder, table, verdict
 from perf_processes import Writer
 
 from voyado_async.clock import SystemClock
-from voyado_async.delivery import Delivered, LookUp, Message, Outcome, Request
+from voyado_async.delivery import AskNewer, Delivered, LookUp, Message, Newer, Outcome, Request
+from voyado_async.delivery import Turn as RequestTurn
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import DrainerStarted, Event
@@ -77,17 +78,20 @@ class At:
     def request(self, message: Message) -> Request:
         return Request("POST", "/")
 
-    async def look_up(self, message: Message) -> LookUp:
+    def change(self, message: Message, contact_id: str, newer: Newer) -> Request | None:
         raise NotImplementedError
 
-    async def send(self, message: Message, request: Request) -> Outcome:
+    async def look_up(self, message: Message, turn: RequestTurn) -> LookUp:
+        raise NotImplementedError
+
+    async def send(self, message: Message, request: Request, turn: RequestTurn) -> Outcome:
         self.sent.append(time.perf_counter())
         return Delivered()
 
-    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
+    async def confirm(self, message: Message, newer: AskNewer, turn: RequestTurn) -> Outcome:
         return Delivered()
 
-    async def probe(self) -> Outcome:
+    async def probe(self, turn: RequestTurn) -> Outcome:
         return Delivered()
 
 
@@ -97,7 +101,6 @@ def drainer_of(outbox: SqliteOutbox, carrier: At, emit: Callable[[Event], None] 
         carrier,
         DrainSettings(Schedule((10_000,), 8), rate=1e9, concurrency=10, breaker_failures=5, confirm=True),
         CLOCK,
-        fields_of=lambda kind, body: frozenset(),
         second_road=None,
         emit=emit,
     )

@@ -22,7 +22,7 @@ from perf_backlog import BASE_URL, BODY
 from perf_method import folder, percentile, table, verdict
 
 from voyado_async.clock import SystemClock
-from voyado_async.delivery import Delivered, Draft, Kind, LookUp, Message, Outcome, Request
+from voyado_async.delivery import AskNewer, Delivered, Draft, Kind, LookUp, Message, Newer, Outcome, Request, Turn
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.outbox.sqlite import open_outbox
@@ -45,16 +45,19 @@ class Seen:
     def request(self, message: Message) -> Request:
         return Request("POST", "/")
 
-    async def look_up(self, message: Message) -> LookUp:
+    def change(self, message: Message, contact_id: str, newer: Newer) -> Request | None:
         raise NotImplementedError
 
-    async def send(self, message: Message, request: Request) -> Outcome:
+    async def look_up(self, message: Message, turn: Turn) -> LookUp:
+        raise NotImplementedError
+
+    async def send(self, message: Message, request: Request, turn: Turn) -> Outcome:
         return Delivered()
 
-    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
+    async def confirm(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
         return Delivered()
 
-    async def probe(self) -> Outcome:
+    async def probe(self, turn: Turn) -> Outcome:
         return Delivered()
 
 
@@ -67,7 +70,6 @@ async def drain(path: str) -> None:
         seen,
         DrainSettings(Schedule((10_000,), 8), rate=1e9, concurrency=10, breaker_failures=5, confirm=True),
         CLOCK,
-        fields_of=lambda kind, body: frozenset(),
         second_road=None,
         emit=lambda event: None,
     )

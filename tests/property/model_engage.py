@@ -68,6 +68,8 @@ class Model:
         self.cities: dict[str, str] = {}
         self.applied: dict[str, list[int]] = {}
         """The numbers of the changes that each contact got, in order."""
+        self.by_file: dict[str, list[int]] = {}
+        """Where among them those stand that a file brought."""
         self.redeemed: dict[str, tuple[int, bool]] = {}
         """When (ms), and whether by us."""
         self.receipts: set[str] = set()
@@ -271,8 +273,10 @@ class Model:
 
     # what is done -----------------------------------------------------------------------------------------------------
 
-    def change(self, contact_id: str, city: str) -> None:
+    def change(self, contact_id: str, city: str, *, by_file: bool = False) -> None:
         self.cities[contact_id] = city
+        if by_file:
+            self.by_file.setdefault(contact_id, []).append(len(self.applied[contact_id]))
         self.applied[contact_id].append(int(city[1:]))
 
     def create(self, email: str, city: str) -> str:
@@ -285,11 +289,23 @@ class Model:
         self.redeemed[subject] = (self.clock.now(), by_us)
 
     def overwritten(self) -> list[tuple[int, int]]:
-        """Pairs (older, newer) of changes of one contact of which the older one came after the newer."""
+        """Pairs (older, newer) of changes of one contact of which the older one came after the newer, over the API.
+
+        A file is out of reach: before its upload nobody may have known that a newer change by another name is the same
+        contact's. Those that were known are `overwritten_by_file`.
+        """
+        return self._overwritten(by_file=False)
+
+    def overwritten_by_file(self) -> list[tuple[int, int]]:
+        """The same of what files brought."""
+        return self._overwritten(by_file=True)
+
+    def _overwritten(self, *, by_file: bool) -> list[tuple[int, int]]:
         return [
             (late, early)
-            for numbers in self.applied.values()
+            for contact, numbers in self.applied.items()
             for place, late in enumerate(numbers)
+            if (place in self.by_file.get(contact, ())) is by_file
             for early in numbers[:place]
             if late < early
         ]
@@ -346,11 +362,11 @@ class Model:
             case Kind.CONTACT_CREATE:
                 contact = content["contact"]
                 if contact["email"] in self.emails:
-                    self.change(self.emails[contact["email"]], contact["city"])
+                    self.change(self.emails[contact["email"]], contact["city"], by_file=True)
                 else:
                     self.create(contact["email"], contact["city"])
             case Kind.CONTACT_UPDATE:
                 named = content["address"]["value"]
                 contact_id = self.emails.get(named, named)
                 if contact_id in self.cities:
-                    self.change(contact_id, content["changes"]["city"])
+                    self.change(contact_id, content["changes"]["city"], by_file=True)

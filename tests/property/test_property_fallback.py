@@ -27,14 +27,14 @@ from model_engage import Fault, Model
 from voyado_async.api.bulk import EngageBulk
 from voyado_async.api.carrier import EngageCarrier
 from voyado_async.api.routes import EngageRequest, routes_of
-from voyado_async.delivery import Draft, Reply, Request
+from voyado_async.delivery import BulkTurn, Draft, Reply, Request
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import Event, Problem
 from voyado_async.fallback import courier, transfer, writing
 from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.spool import part_name
-from voyado_async.kinds import contact_create, contact_update, receipt, redeem, registry
+from voyado_async.kinds import contact_create, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Operation
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
@@ -182,15 +182,14 @@ class Story:
         made = Courier.of(self.outbox, self.settings, bulk=bulk)
         road = Courier(self.outbox, made._spool, made._file_form, self.settings, self.engage.connect, bulk)  # type: ignore[arg-type]  # a Remote by its methods
 
-        async def step(now: int, healthy: bool) -> int:
-            return (await road.step(now, api_healthy=healthy)).next_due
+        async def step(now: int, healthy: bool, turn: BulkTurn) -> int:
+            return (await road.step(now, api_healthy=healthy, turn=turn)).next_due
 
         self.drainer = Drainer(
             self.outbox,
             EngageCarrier(self.engage, routes, contact_key="email"),  # type: ignore[arg-type]  # stands for Http
             DrainSettings(Schedule((5_000, 10_000), 3), 40.0, 4, 2, confirm=True),
             self.clock,
-            fields_of=registry.fields,
             second_road=step,
             emit=self.events.append,
             spread=self.spread,

@@ -37,7 +37,7 @@ from model_engage import Fault, Model
 
 from voyado_async.api.carrier import EngageCarrier
 from voyado_async.api.routes import routes_of
-from voyado_async.delivery import Draft, Kind
+from voyado_async.delivery import BulkTurn, Draft, Kind
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import AttemptMade, BreakerChanged, DrainerStopped, Event, FileChanged, Problem
@@ -157,8 +157,8 @@ class OutboxMachine(RuleBasedStateMachine):
         file_form = partial(registry.file_form, default_type="Member", contact_key="email")
         road = Courier(self.outbox, spool, file_form, self.settings, self.model.connect)  # a Remote by its methods
 
-        async def step(now: int, healthy: bool) -> int:
-            return (await road.step(now, api_healthy=healthy)).next_due
+        async def step(now: int, healthy: bool, turn: BulkTurn) -> int:
+            return (await road.step(now, api_healthy=healthy, turn=turn)).next_due
 
         carrier = EngageCarrier(self.model, routes_of(3), contact_key="email")  # type: ignore[arg-type]  # stands for Http
         self.drainer = Drainer(
@@ -166,7 +166,6 @@ class OutboxMachine(RuleBasedStateMachine):
             carrier,
             DrainSettings(self.schedule, 40.0, 4, 5, confirm=True),
             self.clock,
-            fields_of=registry.fields,
             second_road=step,
             emit=self.events.append,
             spread=self.spread,
@@ -421,8 +420,9 @@ class OutboxMachine(RuleBasedStateMachine):
         assert all(count == 1 for (count,) in sent)
         for entry, state, reason in rows:
             self._check_entry(entry, self.written[entry], State(state), reason)
-        overwritten = [pair for pair in self.model.overwritten() if pair in self.together]
-        assert overwritten == [], (overwritten, self.model.applied)
+        by_file = [pair for pair in self.model.overwritten_by_file() if pair in self.together]
+        overwritten = self.model.overwritten()
+        assert overwritten + by_file == [], (overwritten, by_file, self.model.applied)
 
     def _check_entry(self, entry: int, written: Written, state: State, reason: str) -> None:
         """Nothing is delivered that Engage does not have; nothing that we redeemed is told as refused."""

@@ -12,12 +12,26 @@ import msgspec
 
 from voyado_async.api import replies
 from voyado_async.api.http import Http
-from voyado_async.api.readback import absent, missing
+from voyado_async.api.readback import absent, missing, shown
 from voyado_async.api.replies import KeyTaken, NotFound
 from voyado_async.api.routes import EngageRequest, Routes, build
-from voyado_async.delivery import Delivered, Kind, LookUp, Message, Outcome, Rejected, Request, SameContact
+from voyado_async.delivery import (
+    AskNewer,
+    Delivered,
+    Kind,
+    LookUp,
+    Message,
+    Newer,
+    Outcome,
+    Rejected,
+    Reply,
+    Request,
+    RetryAt,
+    SameContact,
+    Turn,
+)
 from voyado_async.errors import EngageError
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address, find
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import Contact, read_contact
@@ -72,21 +86,38 @@ class EngageCarrier:
                     raise LookupError(f"entry {message.id}: the contact's id has to be looked up first")
                 return contact_update.patch(contact_id, bytes(contact_update.read(message.body).changes))
 
-    async def send(self, message: Message, request: Request) -> Outcome:
-        """Send what `request` or `look_up` gave."""
-        reply = await self._http.send(request)
+    def change(self, message: Message, contact_id: str, newer: Newer) -> EngageRequest | None:
+        """The PATCH of an update by an attribute, or of a creation that met somebody, without what is newer."""
+        if message.kind is Kind.CONTACT_CREATE:
+            ours = contact_create.changes(contact_create.read(message.body))
+            text = to_json(ours)
+        else:
+            update = contact_update.read(message.body)
+            ours, text = contact_update.changes_of(update), bytes(update.changes)
+        if newer:
+            ours = contact_update.left_without(ours, _fields(newer))
+            text = to_json(ours)
+        return build(self._routes, contact_update.patch(contact_id, text)) if ours else None
+
+    async def send(self, message: Message, request: Request, turn: Turn) -> Outcome:
+        """Send what `request`, `change` or `look_up` gave."""
+        reply = await self._exchange(request, turn)
         operation = request.operation if isinstance(request, EngageRequest) else None
         if operation is Operation.REDEEM:
             return replies.redeemed(message, reply)
         if operation is Operation.CREATE_CONTACT:
             outcome = replies.created(message, reply)
-            return await self._key_taken(message, outcome) if isinstance(outcome, KeyTaken) else outcome
+            return await self._key_taken(message, outcome, turn) if isinstance(outcome, KeyTaken) else outcome
         outcome = replies.accepted(message, reply)
         if isinstance(outcome, Delivered) and isinstance(request, EngageRequest):
             return msgspec.structs.replace(outcome, contact_id=request.contact_id)
         return outcome
 
-    async def _key_taken(self, message: Message, taken: KeyTaken) -> Outcome:
+    async def _exchange(self, request: Request, turn: Turn) -> Reply:
+        async with turn:
+            return await self._http.send(request)
+
+    async def _key_taken(self, message: Message, taken: KeyTaken, turn: Turn) -> Outcome:
         """A creation met somebody with its key. Who that is, only a look-up by the tenant's key attribute may say:
         Engage's answer can mean another key, such as an e-mail that two people share.
         """
@@ -95,36 +126,33 @@ class EngageCarrier:
         if named is None and (message.unknown or content.on_existing == "keep"):
             how = "conflict" if message.unknown else "exists"
             return Delivered(how, taken.status, contact_id=taken.contact_id, duration_ms=taken.duration_ms)
-        found = None if named is None else await self._ask_for(message, find(named))
+        found = None if named is None else await self._ask_for(message, find(named), turn)
         match found:
             case None | NotFound():
                 return Rejected(replies.KEY_EXISTS, taken.status, message.unknown, taken.duration_ms)
             case SameContact():
                 settled = self._existing(message, found)
-                return await self.send(message, settled) if isinstance(settled, Request) else settled
+                if not isinstance(settled, SameContact):
+                    return settled
+                # To be updated: first its lane has to join that contact's, as after any look-up.
+                return RetryAt(replies.KEY_EXISTS, taken.status, transient=False, duration_ms=taken.duration_ms)
         return found
 
     # the look-up ------------------------------------------------------------------------------------------------------
 
-    async def look_up(self, message: Message) -> LookUp:
+    async def look_up(self, message: Message, turn: Turn) -> LookUp:
         """Ask first, changing nothing."""
         match message.kind:
             case Kind.REDEEM:
                 contact_id = redeem.contact_of(message)
-                seen = None if contact_id is None else await self._seen_redeemed(message, contact_id)
+                seen = None if contact_id is None else await self._seen_redeemed(message, contact_id, turn)
                 return self.request(message) if seen is None else seen
             case Kind.CONTACT_UPDATE:
-                found = await self._ask_for(message, contact_update.look_up(message))
-                match found:
-                    case NotFound():
-                        return self._nobody(message, found)
-                    case SameContact():
-                        patch = contact_update.patch(found.contact_id, bytes(contact_update.read(message.body).changes))
-                        return msgspec.structs.replace(found, request=build(self._routes, patch))
-                return found
+                found = await self._ask_for(message, contact_update.look_up(message), turn)
+                return self._nobody(message, found) if isinstance(found, NotFound) else found
             case Kind.CONTACT_CREATE:
                 named = contact_create.key_of(contact_create.read(message.body), self._contact_key)
-                existing = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))
+                existing = NotFound(0, 0) if named is None else await self._ask_for(message, find(named), turn)
                 match existing:
                     case NotFound():
                         return self.request(message)
@@ -134,20 +162,19 @@ class EngageCarrier:
             case Kind.CONTACT_TYPE | Kind.RECEIPT:
                 return self.request(message)
 
-    async def _seen_redeemed(self, message: Message, contact_id: str) -> Outcome | None:
-        reply = await self._http.send(build(self._routes, redeem.look_up(contact_id)))
+    async def _seen_redeemed(self, message: Message, contact_id: str, turn: Turn) -> Outcome | None:
+        reply = await self._exchange(build(self._routes, redeem.look_up(contact_id)), turn)
         return replies.seen_redeemed(message, redeem.read(message.body).assignment_id, reply)
 
-    async def _ask_for(self, message: Message, question: Call) -> SameContact | NotFound | Outcome:
-        return replies.looked_for(message, await self._http.send(build(self._routes, question)))
+    async def _ask_for(self, message: Message, question: Call, turn: Turn) -> SameContact | NotFound | Outcome:
+        return replies.looked_for(message, await self._exchange(build(self._routes, question), turn))
 
-    def _existing(self, message: Message, found: SameContact) -> Outcome | EngageRequest:
+    def _existing(self, message: Message, found: SameContact) -> Delivered | SameContact:
         """A contact to be created is there. With `on_existing="update"` it is updated, also after an unknown attempt:
         that attempt may have been an update that did not arrive, and repeating one is harmless.
         """
-        content = contact_create.read(message.body)
-        if content.on_existing == "update":
-            return build(self._routes, contact_update.patch(found.contact_id, contact_create.changes(content)))
+        if contact_create.read(message.body).on_existing == "update":
+            return found
         how = "looked_up" if message.unknown else "exists"
         return Delivered(how, found.status, found.contact_id, found.duration_ms)
 
@@ -157,22 +184,22 @@ class EngageCarrier:
 
     # after a file -----------------------------------------------------------------------------------------------------
 
-    async def confirm(self, message: Message, newer: frozenset[str]) -> Outcome:
+    async def confirm(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
         """Make sure that what left by file arrived; what did not is sent."""
         carried = msgspec.structs.replace(message, unknown=True)  # the file may have done it
         match message.kind:
             case Kind.CONTACT_UPDATE:
-                return await self._confirm_update(carried, newer)
+                return await self._confirm_update(carried, newer, turn)
             case Kind.CONTACT_CREATE:
-                return await self._confirm_creation(carried, newer)
+                return await self._confirm_creation(carried, newer, turn)
             case Kind.REDEEM | Kind.RECEIPT | Kind.CONTACT_TYPE:
-                next_step = await self.look_up(carried)
+                next_step = await self.look_up(carried, turn)
         if isinstance(next_step, Request):
-            return await self.send(carried, next_step)
+            return await self.send(carried, next_step, turn)
         assert not isinstance(next_step, SameContact)  # these kinds look for no contact
         return next_step
 
-    async def _confirm_creation(self, message: Message, newer: frozenset[str]) -> Outcome:
+    async def _confirm_creation(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
         """Found by its key, it is there; else it is created.
 
         What it lacks is filled in: where Engage skipped the file in silence, a later file with a change of this contact
@@ -180,20 +207,25 @@ class EngageCarrier:
         """
         content = contact_create.read(message.body)
         named = contact_create.key_of(content, self._contact_key)
-        found = NotFound(0, 0) if named is None else await self._ask_for(message, find(named))
+        found = NotFound(0, 0) if named is None else await self._ask_for(message, find(named), turn)
         match found:
             case NotFound():
-                return await self.send(message, self.request(message))
+                return await self.send(message, self.request(message), turn)
             case SameContact():
-                ours = contact_update.left_without(contact_create.contact_of(content), newer)
-                return await self._repair(message, found.contact_id, ours, absent)
+                later = await newer(found.contact_id)
+                ours = contact_update.left_without(contact_create.contact_of(content), _fields(later))
+                return await self._repair(message, found.contact_id, ours, absent, turn)
         return found
 
-    async def _confirm_update(self, message: Message, newer: frozenset[str]) -> Outcome:
-        """Read the contact and send the fields that differ, but those that a newer entry has set."""
+    async def _confirm_update(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
+        """Read the contact and send the fields that differ, but those that a newer entry has set.
+
+        A newer creation sets nothing where it finds the contact, but in a file it does (ref 6.4: an upsert). What the
+        contact shows of it is newer than ours.
+        """
         contact_id = contact_update.contact_of(message)
         if contact_id is None:
-            found = await self._ask_for(message, contact_update.look_up(message))
+            found = await self._ask_for(message, contact_update.look_up(message), turn)
             match found:
                 case SameContact():
                     contact_id = found.contact_id
@@ -201,10 +233,22 @@ class EngageCarrier:
                     return self._nobody(message, found)
                 case _:
                     return found
-        ours = contact_update.left_without(contact_update.changes_of(contact_update.read(message.body)), newer)
+        later = await newer(contact_id)
+        changes = [(kind, body) for kind, body in later if kind is not Kind.CONTACT_CREATE]
+        creations = [contact_create.contact_of(contact_create.read(b)) for k, b in later if k is Kind.CONTACT_CREATE]
+        ours = contact_update.left_without(
+            contact_update.changes_of(contact_update.read(message.body)), _fields(changes)
+        )
         if not ours:
             return Delivered("looked_up", contact_id=contact_id)
-        return await self._repair(message, contact_id, ours, missing)
+
+        def lacks(wanted: Mapping[str, object], contact: Contact) -> dict[str, object]:
+            left = missing(wanted, contact)
+            for creation in creations:
+                left = contact_update.left_without(left, shown(creation, contact))
+            return left
+
+        return await self._repair(message, contact_id, ours, lacks, turn)
 
     async def _repair(
         self,
@@ -212,10 +256,11 @@ class EngageCarrier:
         contact_id: str,
         ours: Mapping[str, object],
         compare: Callable[[Mapping[str, object], Contact], dict[str, object]],
+        turn: Turn,
     ) -> Outcome:
         """Read the contact and send of `ours` what `compare` finds it lacks."""
         question = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
-        reply = await self._http.send(build(self._routes, question))
+        reply = await self._exchange(build(self._routes, question), turn)
         refused = replies.trouble(reply, earlier_unknown=True, changes=False)
         if refused is not None:
             return refused
@@ -226,11 +271,17 @@ class EngageCarrier:
         left = compare(ours, contact)
         if not left:
             return Delivered("looked_up", reply.status, contact_id, reply.duration_ms)
-        return await self.send(message, build(self._routes, contact_update.patch(contact_id, to_json(left))))
+        patch = contact_update.patch(contact_id, to_json(left))
+        return await self.send(message, build(self._routes, patch), turn)
 
     # the probe --------------------------------------------------------------------------------------------------------
 
-    async def probe(self) -> Outcome:
+    async def probe(self, turn: Turn) -> Outcome:
         """Look for an address that is nobody's. A refusal by code is as good an answer as any."""
         question = find(address(email=_NOBODY))
-        return replies.alive(await self._http.send(build(self._routes, question)))
+        return replies.alive(await self._exchange(build(self._routes, question), turn))
+
+
+def _fields(newer: Newer) -> frozenset[str]:
+    """The names of all the fields that these set."""
+    return frozenset().union(*(registry.fields(kind, body) for kind, body in newer))

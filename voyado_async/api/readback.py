@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-from voyado_async.kinds.contact_update import PREFERENCES
+from voyado_async.kinds.contact_update import PREFERENCES, fields_of
 from voyado_async.models.contacts import Contact
 from voyado_async.models.reading import read_number
 
@@ -37,6 +37,11 @@ def absent(values: Mapping[str, object], contact: Contact) -> dict[str, object]:
         if name not in (PREFERENCES, "consents", "contactType") and value not in (None, "")
         if contact.value(name) in (None, "")
     }
+
+
+def shown(values: Mapping[str, object], contact: Contact) -> frozenset[str]:
+    """The names of those of `values` that the contact shows."""
+    return fields_of(values) - fields_of(missing(values, contact))
 
 
 def _shows(contact: Contact, name: str, sent: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from voyado_async.api.carrier import EngageCarrier
@@ -35,7 +36,7 @@ async def api(settings: Settings) -> Line:
             timeout=PATIENCE,
         )
         carrier = EngageCarrier(http, routes_of(settings.api_version), contact_key=settings.contact_key)
-        return answered(settings.base_url, await carrier.probe())
+        return answered(settings.base_url, await carrier.probe(nullcontext()))
 
 
 def answered(base_url: str, outcome: Outcome) -> Line:

@@ -23,17 +23,28 @@ from typing import Any, TypeVar
 import msgspec
 
 from voyado_async.clock import Clock
-from voyado_async.delivery import Carrier, Delivered, Kind, Message, Outcome, Request, RetryAt, SameContact
+from voyado_async.delivery import (
+    BulkTurn,
+    Carrier,
+    Delivered,
+    HandBack,
+    Message,
+    Newer,
+    Outcome,
+    Request,
+    RetryAt,
+    SameContact,
+)
 from voyado_async.drain import policy
 from voyado_async.drain.breaker import OPEN, Breaker
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.health import Health
-from voyado_async.drain.policy import REST, Schedule
+from voyado_async.drain.policy import REST, Overtaken, Schedule
 from voyado_async.drain.throttle import Throttle
 from voyado_async.errors import ClientClosed, ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
 from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Event, Problem, ProblemSolved, Settled
 from voyado_async.outbox.lock import DrainRight
-from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import DrainerRecord, Outbox, Settlement
 from voyado_async.outbox.wake import Listener
@@ -63,8 +74,9 @@ _SESSION_CLOSED = RetryAt("SessionClosed", transient=False, counts=False)
 _INTERRUPTED = RetryAt("Interrupted", transient=False)
 
 
-SecondRoad = Callable[[int, bool], Awaitable[int]]
-"""One step of the fallback at this time (ms), told whether the API is healthy; answers when it is due again (ms)."""
+SecondRoad = Callable[[int, bool, BulkTurn], Awaitable[int]]
+"""One step of the fallback at this time (ms), told whether the API is healthy, with the turn of its bulk requests;
+answers when it is due again (ms)."""
 
 
 class DrainSettings(msgspec.Struct, frozen=True):
@@ -89,7 +101,6 @@ class Drainer:
         settings: DrainSettings,
         clock: Clock,
         *,
-        fields_of: Callable[[Kind, bytes], frozenset[str]],
         second_road: SecondRoad | None,
         emit: Callable[[Event], None],
         spread: Callable[[], float] = random.random,
@@ -99,7 +110,6 @@ class Drainer:
         self._settings = settings
         self._schedule = settings.schedule
         self._clock = clock
-        self._fields_of = fields_of
         self._second_road = second_road
         self._emit = emit
         self._spread = spread
@@ -346,7 +356,7 @@ class Drainer:
             again = self._clock.now() + int(PAUSE * 1000)
             try:
                 await self._send_after_their_lanes()
-                again = await road(self._clock.now(), healthy)
+                again = await road(self._clock.now(), healthy, self._gate.turn())
             except OutboxUnavailable:
                 self._told_problem("fallback", "outbox_unavailable")
             except (OutboxDamaged, OutboxMismatch):
@@ -525,28 +535,23 @@ class Drainer:
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
             return None
-        granted = await self._gate.enter(probe=probe)
-        if granted is None:
-            return None
+        turn = self._gate.turn(probe=probe)
         try:
-            found = await self._carrier.look_up(message)
+            found = await self._carrier.look_up(message, turn)
+        except HandBack:
+            return None
         except ClientClosed:
             raise
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             found = self._fault_of_ours(message, probe=probe)
         else:
-            answered = Delivered() if isinstance(found, Request | SameContact) else found
-            self._health.learn(message, answered, sent=granted, probe=probe, asked=True)
-        finally:
-            self._gate.leave()
+            turn.learn(message, Delivered() if isinstance(found, Request | SameContact) else found, asked=True)
         await self._save_health()
         match found:
             case Request():
                 return found
             case SameContact() if message.lane_key.startswith(CONTACT):
-                # Its lane's contact; or the address has gone over to somebody else since the lanes were joined, and
-                # then it is sent to whom it names now. A lane is never parted again.
-                return found.request
+                return await self._change(message, found, probe=probe)
             case SameContact():
                 # In the joined lane something older may come first; when it is its turn it is looked up again.
                 await self._become_one(message, found.contact_id)
@@ -554,9 +559,29 @@ class Drainer:
         await self._settle(message, found, State.PENDING, "look_up")
         return None
 
+    async def _change(self, message: Message, found: SameContact, *, probe: bool) -> Request | None:
+        """What to send to the contact that was found.
+
+        In its lane's contact, what a newer entry has set stays: until a look-up told that they are one contact, the
+        newer one had no reason to wait. (An entry that is purged is forgotten: it was newer by the retention time.)
+        Where the address has gone over to somebody else since the lanes were joined, it is sent to whom it names now.
+        A lane is never parted again.
+        """
+        newer: Newer = ()
+        if message.lane_key == contact_lane(found.contact_id):
+            newer = await self._outbox.newer_in_force(message)
+        try:
+            request = self._carrier.change(message, found.contact_id, newer)
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
+            return None
+        if request is None:
+            await self._settle(message, Overtaken(found.status, found.duration_ms), State.PENDING, "look_up")
+        return request
+
     async def _send(self, message: Message, request: Request, *, probe: bool) -> None:
-        granted = await self._gate.enter(probe=probe)
-        if granted is None:
+        turn = self._gate.turn(probe=probe)
+        if not await turn.take():
             return
         closed: ClientClosed | None = None
         try:
@@ -568,7 +593,9 @@ class Drainer:
                 await self._settle(message, _UNSENT, State.SENDING, "request", once=True)
                 raise
             try:
-                outcome = await self._carrier.send(message, request)
+                outcome = await self._carrier.send(message, request, turn)
+            except HandBack:
+                outcome = _UNSENT
             except asyncio.CancelledError:
                 # Stopping does not wait for ever; what was sent stays unknown.
                 await self._settle(message, _STOPPED, State.SENDING, "request", once=True)
@@ -579,9 +606,9 @@ class Drainer:
             except Exception:  # a fault of ours in one entry: see _fault_of_ours
                 outcome = msgspec.structs.replace(self._fault_of_ours(message, probe=probe), unknown=True)
             else:
-                self._health.learn(message, outcome, sent=granted, probe=probe)
+                turn.learn(message, outcome)
         finally:
-            self._gate.leave()
+            turn.give_up()
         await self._save_health()
         await self._settle(message, outcome, State.SENDING, "request")
         if closed is not None:
@@ -609,28 +636,30 @@ class Drainer:
             self.wake()
 
     async def _confirm_now(self, message: Message) -> None:
-        # It asks, and sends what did not arrive.
-        granted = await self._gate.enter(requests=2)
-        if granted is None:
-            return
+        turn = self._gate.turn()
+
+        async def newer(contact_id: str) -> Newer:
+            if not message.lane_key.startswith(CONTACT):
+                # In the joined lane something older may come first; when it is its turn it is confirmed from the start.
+                await self._become_one(message, contact_id)
+                raise HandBack
+            return await self._outbox.newer_changes(message)
+
         try:
-            newer: frozenset[str] = frozenset()
-            for kind, body in await self._outbox.newer_bodies(message):
-                newer |= self._fields_of(kind, body)
-            outcome = await self._carrier.confirm(message, newer)
+            outcome = await self._carrier.confirm(message, newer, turn)
+        except HandBack:
+            return
         except (ClientClosed, OutboxUnavailable, OutboxDamaged):
             raise
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             outcome = msgspec.structs.replace(self._fault_of_ours(message), unknown=True)
         else:
-            self._health.learn(message, outcome, sent=granted)
-        finally:
-            self._gate.leave()
+            turn.learn(message, outcome)
         await self._save_health()
         await self._settle(message, outcome, State.IMPORTED, "confirm")
 
     async def _settle(
-        self, message: Message, outcome: Outcome, source: State, what: str, *, once: bool = False
+        self, message: Message, outcome: Outcome | Overtaken, source: State, what: str, *, once: bool = False
     ) -> None:
         """Write down what came of it."""
         settlement = policy.settle(
@@ -668,7 +697,7 @@ class Drainer:
                     due=settlement.due or None,
                 )
             )  # fmt: skip
-        if settlement.target in (State.DELIVERED, State.REJECTED, State.EXHAUSTED):
+        if settlement.target in (State.DELIVERED, State.REJECTED, State.EXHAUSTED, State.DISCARDED):
             self._emit(
                 Settled(
                     entry_id=message.id, kind=message.kind, state=settlement.target, reason=settlement.reason,
@@ -709,10 +738,11 @@ class Drainer:
     async def _probe(self) -> None:
         """A harmless question instead of an entry, while the breaker is open."""
         try:
-            outcome_at = await self._question()
-            if outcome_at is not None:
-                self._health.learn(None, outcome_at[0], sent=outcome_at[1], probe=True)
-                await self._save_health()
+            turn = self._gate.turn(probe=True)
+            turn.learn(None, await self._carrier.probe(turn))
+            await self._save_health()
+        except HandBack:
+            pass
         finally:
             self._probing = None
             self._breaker.give_up_probe()
@@ -721,20 +751,11 @@ class Drainer:
     async def _ask_for_key(self) -> None:
         """Whether the key works again."""
         try:
-            outcome_at = await self._question()
-            if outcome_at is not None:
-                self._health.key_answer(outcome_at[0], sent=outcome_at[1])
-                await self._save_health()
+            turn = self._gate.turn(probe=True)
+            self._health.key_answer(await self._carrier.probe(turn), sent=turn.sent)
+            await self._save_health()
+        except HandBack:
+            pass
         finally:
             self._asking_for_key = None
             self.wake()
-
-    async def _question(self) -> tuple[Outcome, float] | None:
-        """Ask, and when that was; None where it was not asked."""
-        granted = await self._gate.enter(probe=True)
-        if granted is None:
-            return None
-        try:
-            return await self._carrier.probe(), granted
-        finally:
-            self._gate.leave()

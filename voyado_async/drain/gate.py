@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
 
 from voyado_async.clock import Clock
+from voyado_async.delivery import BulkTaken, Delivered, HandBack, Message, Outcome
 from voyado_async.drain.health import Health
 
 _SLICE = 0.25
@@ -26,10 +28,14 @@ class Gate:
     def _may_send(self, probe: bool) -> bool:
         return not self.stopping and (probe or self._health.well)
 
-    async def enter(self, *, probe: bool = False, requests: int = 1) -> float | None:
+    def turn(self, *, probe: bool = False) -> Turn:
+        """For the requests of one entry; `probe`: it is what an open breaker or a refused key lets through."""
+        return Turn(self, self._health, probe=probe)
+
+    async def enter(self, *, probe: bool = False) -> float | None:
         """Wait for the grant: the moment of it (monotonic seconds); send now, and call `leave` afterwards.
 
-        None: not now, hand it back. `requests` places in the pace are taken for who sends several, one by one.
+        None: not now, hand it back.
         """
         async with self._order:
             while self._may_send(probe):
@@ -40,7 +46,7 @@ class Gate:
                 elif (wait := self._health.throttle.wait(now)) > 0:
                     await self._clock.sleep(min(wait, _SLICE))
                 else:
-                    self._health.throttle.take(now, requests)
+                    self._health.throttle.take(now)
                     self._under_way += 1
                     return now
             return None
@@ -53,3 +59,50 @@ class Gate:
     def look_again(self) -> None:
         """Something changed that those who wait should know: stopping, the breaker, the key."""
         self._freed.set()
+
+
+class Turn:
+    """See `delivery.Turn`: ``async with turn:`` around each request of one entry, one after the other.
+
+    A place that was taken before (`take`) is that of the first request. Between two requests no connection is held, so
+    that whoever waits for something else then keeps nobody from sending.
+    """
+
+    def __init__(self, gate: Gate, health: Health, *, probe: bool) -> None:
+        self._gate = gate
+        self._health = health
+        self._probe = probe
+        self._held = False
+        self.sent = float("-inf")
+        """When the last request went out (monotonic seconds)."""
+
+    async def take(self) -> bool:
+        """Wait for the next request's place. False: not now, hand it back."""
+        granted = await self._gate.enter(probe=self._probe)
+        if granted is None:
+            return False
+        self._held, self.sent = True, granted
+        return True
+
+    def give_up(self) -> None:
+        """A place that was taken and not used."""
+        if self._held:
+            self._held = False
+            self._gate.leave()
+
+    async def __aenter__(self) -> None:
+        if not self._held and not await self.take():
+            raise HandBack
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_up()
+
+    def learn(self, message: Message | None, outcome: Outcome, *, asked: bool = False) -> None:
+        """What the last request came to; see `Health.learn`."""
+        self._health.learn(message, outcome, sent=self.sent, probe=self._probe, asked=asked)
+
+    def answered(self, outcome: BulkTaken | Outcome) -> None:
+        """See `delivery.BulkTurn`. A bulk request belongs to no lane."""
+        self.learn(None, Delivered(status=outcome.status) if isinstance(outcome, BulkTaken) else outcome)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from voyado_async.delivery import Delivered, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
+from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, Settlement
 
@@ -21,6 +21,17 @@ TOLD = 10
 
 JITTER = 0.1
 """A delay is lengthened by up to a tenth, never shortened (ref 2.1: as late as the situation allows)."""
+
+
+SUPERSEDED = "superseded"
+"""The reason of an entry whose values newer ones have replaced."""
+
+
+class Overtaken(msgspec.Struct, frozen=True):
+    """A look-up told that newer entries have set everything that this one would set. Nothing is sent."""
+
+    status: int | None = None
+    duration_ms: int = 0
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -40,7 +51,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 def settle(
     message: Message,
-    outcome: Outcome,
+    outcome: Outcome | Overtaken,
     *,
     source: State,
     what: str,
@@ -66,6 +77,10 @@ def settle(
     match outcome:
         case Delivered():
             return move(State.DELIVERED, line("delivered", outcome.how), contact_id=outcome.contact_id)
+        case Overtaken() if message.kind is Kind.CONTACT_CREATE:
+            return move(State.DELIVERED, line("delivered", "exists"))  # the contact is there: that is what it was for
+        case Overtaken():
+            return move(State.DISCARDED, line("discarded", SUPERSEDED), reason=SUPERSEDED)
         case Rejected():
             return move(State.REJECTED, line("rejected", outcome.code), reason=_reason(outcome))
         case SlowDown():

@@ -27,13 +27,13 @@ class Throttle:
         """Seconds until the next request may go."""
         return max(0.0, self._next - now)
 
-    def take(self, now: float, requests: int = 1) -> None:
-        """A request goes now, or so many one after the other. From here on, not from its slot, the distance to the next
-        is counted: who comes late must not make the next one come close."""
+    def take(self, now: float) -> None:
+        """A request goes now. From here on, not from its slot, the distance to the next is counted: who comes late must
+        not make the next one come close."""
         if self.rate < self._full and now - self._grown >= GROW_AFTER:
             self._grown = now
             self.rate = min(self._full, self.rate + self._full / 10)
-        self._next = max(self._next, now + requests / self.rate)
+        self._next = max(self._next, now + 1 / self.rate)
 
     def slow_down(self, now: float, retry_after: float | None, sent: float = float("inf")) -> None:
         """Engage answered 429 to a request of that time. Requests that were under way together are told together that

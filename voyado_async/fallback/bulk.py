@@ -10,7 +10,7 @@ confirmation reads each contact back and sends what is missing, so nothing has t
     known as not taken      At once: one bad contact must not take 4000 down, each is sent by itself.
 
 After a crash in between, what is uploaded and stands in no file is unknown. A contact stands in one request at most
-until that is confirmed. Requests go out one after another, which is far below Engage's rate.
+until that is confirmed. Each request waits for its turn among those of the drainer: one key, one rate (ref 1.4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterable
 from voyado_async.delivery import (
     BulkCarrier,
     BulkTaken,
+    BulkTurn,
     FileForm,
+    HandBack,
     Kind,
     Message,
     NoFileForm,
@@ -74,7 +76,7 @@ class BulkRoad:
         """The clock was set back."""
         self._next_try = 0
 
-    async def step(self, now: int, notes: Notes) -> None:
+    async def step(self, now: int, turn: BulkTurn, notes: Notes) -> None:
         """The API is back: send. What does not go now is left exhausted."""
         if self._settings.fallback_contacts != "bulk" or now < self._next_try:
             return
@@ -94,11 +96,11 @@ class BulkRoad:
             if full is None:
                 continue
             on_the_road.update(lanes.pop(entry) for entry in full.entry_ids)
-            if not await self._send(message.kind, full, now, notes):
+            if not await self._send(message.kind, full, now, turn, notes):
                 return
         for kind, batch in batches.items():
             for planned in batch.rest():
-                if not await self._send(kind, planned, now, notes):
+                if not await self._send(kind, planned, now, turn, notes):
                     return
 
     def _form_of(self, message: Message) -> FileForm | NoFileForm:
@@ -107,15 +109,22 @@ class BulkRoad:
         except InvalidEntry as error:
             return NoFileForm(error.reason)
 
-    async def _send(self, kind: Kind, planned: PlannedFile, now: int, notes: Notes) -> bool:
-        """One request. False where the next one would meet the same."""
-        begun = await self._move(
-            planned.entry_ids, State.EXHAUSTED, State.UPLOADED, Attempt(now, "bulk", "uploaded"), due=now
-        )
-        contacts = [fields for record in planned.records() if (fields := _without_others(record, begun)) is not None]
-        if not contacts:
-            return True
-        outcome = await self._carrier.send_bulk(kind, planned.head.contact_type, to_json(contacts))
+    async def _send(self, kind: Kind, planned: PlannedFile, now: int, turn: BulkTurn, notes: Notes) -> bool:
+        """One request, when its turn has come. False where the next one would meet the same."""
+        try:
+            async with turn:
+                begun = await self._move(
+                    planned.entry_ids, State.EXHAUSTED, State.UPLOADED, Attempt(now, "bulk", "uploaded"), due=now
+                )
+                contacts = [
+                    fields for record in planned.records() if (fields := _without_others(record, begun)) is not None
+                ]
+                if not contacts:
+                    return True
+                outcome = await self._carrier.send_bulk(kind, planned.head.contact_type, to_json(contacts))
+        except HandBack:
+            return False
+        turn.answered(outcome)
         due = due_after(outcome, now, self._wait)
         await self._move(begun, State.UPLOADED, State.IMPORTED, _line(outcome, now), due=due)
         notes.in_bulk += len(begun)

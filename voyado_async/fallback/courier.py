@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from voyado_async.delivery import BulkCarrier, FileForm, Message, NoFileForm
+from voyado_async.delivery import BulkCarrier, BulkTurn, FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
@@ -113,8 +113,9 @@ class Courier:
             store, spool, forms_to_upload(settings, tenant), settings, connect if settings.sftp_host else None, bulk
         )
 
-    async def step(self, now: int, *, api_healthy: bool) -> CourierReport:
-        """Do what is due. `api_healthy`: the breaker is closed, so what waits for the API goes back to it.
+    async def step(self, now: int, *, api_healthy: bool, turn: BulkTurn | None = None) -> CourierReport:
+        """Do what is due. `api_healthy`: the breaker is closed, so what waits for the API goes back to it; what goes in
+        bulk goes in its `turn`.
 
         Never raises for what the file server does. Raises OutboxUnavailable where outbox or spool folder cannot be
         written now, and ConfigurationError where the spool folder cannot be used at all. Cancelling it is safe.
@@ -133,7 +134,7 @@ class Courier:
             await self._clean(now)
             self._ready = True
         if api_healthy:
-            await self._give_back(now, notes)
+            await self._give_back(now, turn, notes)
         gathering = await self._gather(now, notes)
         transfer = await self._transfer.step(now, notes)
         if now >= self._next_cleaning:
@@ -173,7 +174,7 @@ class Courier:
 
     # back to the API --------------------------------------------------------------------------------------------------
 
-    async def _give_back(self, now: int, notes: Notes) -> None:
+    async def _give_back(self, now: int, turn: BulkTurn | None, notes: Notes) -> None:
         """The API is back before the upload: the local file goes only after the database has let go of it."""
         for file in await self._store.files(open_only=True):
             if file.state != FileState.SPOOLED or file.carried:
@@ -184,8 +185,8 @@ class Courier:
             if moved:
                 await in_thread(self._spool.remove, file.name)
                 notes.withdrawn.append(file.name)
-        if self._bulk is not None:
-            await self._bulk.step(now, notes)
+        if self._bulk is not None and turn is not None:
+            await self._bulk.step(now, turn, notes)
         notes.brought_back += await self._store.bring_back(now)
 
     # into files -------------------------------------------------------------------------------------------------------

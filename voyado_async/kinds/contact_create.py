@@ -104,9 +104,9 @@ def request(message: Message) -> Call:
     return Call(Operation.CREATE_CONTACT, options=given, body=bytes(content.contact))
 
 
-def changes(content: Create) -> bytes:
+def changes(content: Create) -> dict[str, object]:
     """What an update of an existing contact sends: the type is changed by a call of its own (ref 4.5)."""
-    return to_json({name: value for name, value in contact_of(content).items() if name != "contactType"})
+    return {name: value for name, value in contact_of(content).items() if name != "contactType"}
 
 
 def file_form(message: Message, *, contact_type: str, contact_key: str | None) -> FileForm | NoFileForm:

@@ -355,9 +355,14 @@ class SqliteOutbox:
 
         return await self._read(look)
 
-    async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
-        rows = await self._rows("newer_changes", id=message.id)
-        return [(Kind(kind), content) for kind, content in rows]
+    async def newer_changes(self, message: Message) -> list[tuple[Kind, bytes]]:
+        rows = await self._rows("newer_on_the_way", id=message.id) + await self._rows("newer_in_force", id=message.id)
+        newer = {entry: (Kind(kind), content) for entry, kind, content in rows}
+        return list(newer.values())
+
+    async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:
+        rows = await self._rows("newer_in_force", id=message.id)
+        return [(Kind(kind), content) for _, kind, content in rows]
 
     # looking ---------------------------------------------------------------------------------------------------------
 

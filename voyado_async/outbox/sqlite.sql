@@ -504,18 +504,32 @@ AND (entry.profile = 0 OR NOT EXISTS (
 ORDER BY entry.due, entry.id
 LIMIT :limit;
 
--- name: newer_changes
--- The contact writes of an entry's lane that are newer and were not dropped. The lane is what it is now: since the
+-- name: newer_in_force
+-- The contact writes of an entry's lane that are newer and whose values Engage has or may have. A creation only where it
+-- sent something: one that found its contact has set nothing.
+WITH whole AS (
+    SELECT coalesce(lane.joined, lane.id) AS id FROM entry JOIN lane ON lane.id = entry.lane WHERE entry.id = :id
+),
+members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
+SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
+WHERE entry.lane IN (SELECT id FROM members)
+AND entry.id > :id AND entry.kind IN ('contact_create', 'contact_update')
+AND (entry.unknown = 1 OR entry.state IN ('delivered', 'uploaded', 'imported'))
+AND entry.state NOT IN ('rejected', 'discarded')
+AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
+
+-- name: newer_on_the_way
+-- The contact updates of an entry's lane that are newer and were not dropped. The lane is what it is now: since the
 -- entry was read, it may have been joined.
 WITH whole AS (
     SELECT coalesce(lane.joined, lane.id) AS id FROM entry JOIN lane ON lane.id = entry.lane WHERE entry.id = :id
 ),
 members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
-SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
+SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.state IN ('pending', 'sending')
 UNION ALL
-SELECT entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
+SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.away = 1;
 

@@ -59,7 +59,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.PENDING, State.DELIVERED, "drainer", "a look-up shows that Engage has it"),
     Transition(State.PENDING, State.REJECTED, "drainer", "a look-up is refused for good, or it cannot be expressed"),
     Transition(State.PENDING, State.EXHAUSTED, "drainer", "its last turn is used up without a request going out"),
-    Transition(State.PENDING, State.DISCARDED, "shop or operator", "cancelled, or discarded with a reason"),
+    Transition(State.PENDING, State.DISCARDED, "anybody", "cancelled, discarded with a reason, or superseded"),
     Transition(State.SENDING, State.PENDING, "drainer", "to be tried again, or found after a crash"),
     Transition(State.SENDING, State.DELIVERED, "drainer", "Engage accepted it"),
     Transition(State.SENDING, State.REJECTED, "drainer", "Engage refused it for good"),

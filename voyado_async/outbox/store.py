@@ -341,8 +341,14 @@ class Outbox(Protocol):
         """
         ...
 
-    async def newer_bodies(self, message: Message) -> list[tuple[Kind, bytes]]:
-        """The contact writes of its lane that are newer than it."""
+    async def newer_changes(self, message: Message) -> list[tuple[Kind, bytes]]:
+        """The contact writes of its lane that are newer than it and have set their values, or will: updates that were
+        not dropped, and `newer_in_force`."""
+        ...
+
+    async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:
+        """The contact writes of its lane, and of those that became part of it, that are newer than it and whose values
+        Engage has or may have: delivered, left by file, or of unknown outcome. Not what is purged."""
         ...
 
     # looking ---------------------------------------------------------------------------------------------------------

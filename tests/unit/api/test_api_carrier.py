@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,9 @@ from voyado_async.delivery import (
     Carrier,
     Delivered,
     Draft,
+    HandBack,
     Message,
+    Newer,
     NotAllowed,
     Outcome,
     Rejected,
@@ -28,6 +30,9 @@ from voyado_async.delivery import (
 )
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
+
+FREE = nullcontext()
+"""A turn that nobody waits for."""
 
 CONTACT = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 OTHER = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
@@ -77,15 +82,19 @@ async def carrying(
         yield EngageCarrier(http, routes_of(version), contact_key=contact_key), place
 
 
-async def carried(carrier: Carrier, message: Message) -> Outcome | SameContact:
+async def carried(carrier: Carrier, message: Message) -> Outcome:
     """What the drainer does with one message."""
-    step = await carrier.look_up(message) if carrier.looks_first(message) else carrier.request(message)
-    return await carrier.send(message, step) if isinstance(step, Request) else step
+    step = await carrier.look_up(message, FREE) if carrier.looks_first(message) else carrier.request(message)
+    if isinstance(step, SameContact):
+        change = carrier.change(message, step.contact_id, ())
+        assert change is not None
+        step = change
+    return await carrier.send(message, step, FREE) if isinstance(step, Request) else step
 
 
 def lasting(outcome: object) -> Any:
     """The outcome without its duration."""
-    assert isinstance(outcome, Delivered | RetryAt | Rejected | SlowDown | NotAllowed | SameContact)
+    assert isinstance(outcome, Delivered | RetryAt | Rejected | SlowDown | NotAllowed)
     return msgspec.structs.replace(outcome, duration_ms=0)
 
 
@@ -184,11 +193,12 @@ async def test_a_redeem_is_not_sent_while_the_look_up_has_no_answer() -> None:
 
 async def test_an_update_by_an_attribute_learns_the_contact_first_and_is_then_sent_to_it() -> None:
     async with carrying(json_answer(200, CONTACT), answer(200)) as (carrier, place):
-        found = await carrier.look_up(message(NAMED_UPDATE))
+        found = await carrier.look_up(message(NAMED_UPDATE), FREE)
         assert isinstance(found, SameContact)
         assert (found.contact_id, found.status) == (CONTACT, 200)
-        assert found.request is not None
-        outcome = await carrier.send(message(NAMED_UPDATE), found.request)
+        request = carrier.change(message(NAMED_UPDATE), CONTACT, ())
+        assert request is not None
+        outcome = await carrier.send(message(NAMED_UPDATE), request, FREE)
     assert lasting(outcome) == Delivered("accepted", 200, CONTACT)
     assert place.lines == [f"{FIND}&contactType=Member", PATCH]
 
@@ -246,14 +256,15 @@ async def test_a_creation_with_several_matches_is_rejected_and_creates_nobody() 
     [
         (CREATION, False, Delivered("exists", 200, CONTACT), [FIND, CREATE, FIND]),
         (CREATION, True, Delivered("looked_up", 200, CONTACT), [FIND, CREATE, FIND]),
-        (UPSERT, False, Delivered("accepted", 200, CONTACT), [FIND, CREATE, FIND, PATCH]),
+        # Its lane has to join that contact's before it is changed: with the next look-up.
+        (UPSERT, False, RetryAt("ApprovedContactWithKeyExists", 409, transient=False), [FIND, CREATE, FIND]),
     ],
 )
 async def test_a_key_that_was_taken_in_between_is_looked_up_again(
     draft: Draft, unknown: bool, expected: Outcome, lines: list[str]
 ) -> None:
     told = [error(404, "ContactNotFound"), error(409, "ApprovedContactWithKeyExists"), json_answer(200, CONTACT)]
-    async with carrying(*told, answer(200)) as (carrier, place):
+    async with carrying(*told) as (carrier, place):
         assert lasting(await carried(carrier, message(draft, unknown=unknown))) == expected
     assert place.lines == lines
 
@@ -312,9 +323,13 @@ async def test_a_creation_is_looked_up_by_the_key_attribute(attribute: str, valu
 # after a file ---------------------------------------------------------------------------------------------------------
 
 
-async def confirmed(draft: Draft, *answers: bytes, newer: frozenset[str] = frozenset()) -> tuple[Outcome, Loopback]:
+async def confirmed(draft: Draft, *answers: bytes, newer: Sequence[Draft] = ()) -> tuple[Outcome, Loopback]:
+    async def ask(contact_id: str) -> Newer:
+        assert contact_id == CONTACT
+        return [(each.kind, each.body) for each in newer]
+
     async with carrying(*answers) as (carrier, place):
-        return lasting(await carrier.confirm(message(draft), newer)), place
+        return lasting(await carrier.confirm(message(draft), ask, FREE)), place
 
 
 async def test_a_redemption_that_the_file_brought_is_confirmed() -> None:
@@ -361,15 +376,16 @@ async def test_only_what_differs_and_no_newer_entry_has_set_is_sent_again() -> N
         {"city": "Lund", "street": "Provgatan 7", "zipCode": "1", "preferences": {"acceptsSms": False}},
     )
     contact = {"id": CONTACT, "attributes": {"city": "Malmö", "street": "x", "zipCode": "1"}}
+    later = contact_update.draft(address(contact_id=CONTACT), {"street": None, "preferences": {"acceptsSms": True}})
     told = [json_answer(200, contact), answer(200)]
-    outcome, place = await confirmed(draft, *told, newer=frozenset({"street", "preferences.acceptsSms"}))
+    outcome, place = await confirmed(draft, *told, newer=[later])
     assert outcome == Delivered("accepted", 200, CONTACT)
     assert place.lines == [READ, PATCH]
     assert place.seen[1].body == b'{"city":"Lund"}'
 
 
 async def test_an_update_of_which_newer_entries_have_set_everything_asks_nothing() -> None:
-    outcome, place = await confirmed(UPDATE, answer(500), newer=frozenset({"city", "preferences.acceptsSms"}))
+    outcome, place = await confirmed(UPDATE, answer(500), newer=[UPDATE])
     assert outcome == Delivered("looked_up", contact_id=CONTACT)
     assert place.seen == []
 
@@ -409,13 +425,58 @@ async def test_a_created_contact_gets_what_it_lacks_and_nothing_that_it_has_or_a
     """Its file was skipped in silence, and a later file with a change has made the contact (ref 6.4: an upsert)."""
     written = {"email": "anna@example.com", "firstName": "Anna", "city": "Lund", "street": "Byvägen 1"}
     draft = contact_create.draft(written | {"preferences": {"acceptsSms": True}}, contact_key="email")
+    later = contact_update.draft(address(contact_id=CONTACT), {"street": "Nygatan 2"})
     seen = {"id": CONTACT, "email": "anna@example.com", "city": "Malmö", "preferences": {"acceptsSms": False}}
     outcome, place = await confirmed(
-        draft, json_answer(200, CONTACT), json_answer(200, seen), answer(200), newer=frozenset({"street"})
+        draft, json_answer(200, CONTACT), json_answer(200, seen), answer(200), newer=[later]
     )
     assert outcome == Delivered("accepted", 200, CONTACT)
     assert place.lines == [FIND, READ, PATCH]
     assert place.seen[-1].body == b'{"firstName":"Anna"}'
+
+
+@pytest.mark.parametrize(
+    ("city", "repaired"),
+    [
+        ("Umeå", None),  # the creation's file inserted or updated (ref 6.4)
+        ("Malmö", b'{"city":"Lund"}'),  # the creation found its contact, and its file was skipped: it set nothing
+        ("Lund", None),
+    ],
+)
+async def test_what_a_newer_creation_set_by_file_is_left_alone_where_the_contact_shows_it(
+    city: str, repaired: bytes | None
+) -> None:
+    creation = contact_create.draft({"email": "anna@example.com", "city": "Umeå"}, contact_key="email")
+    shown = {"id": CONTACT, "attributes": {"city": city}}
+    told = [json_answer(200, CONTACT), json_answer(200, shown), answer(200)]
+    outcome, place = await confirmed(NAMED_UPDATE, *told, newer=[creation])
+    assert isinstance(outcome, Delivered)
+    assert [request.body for request in place.seen[2:]] == ([repaired] if repaired else [])
+
+
+@pytest.mark.parametrize(
+    ("draft", "newer", "body"),
+    [
+        (NAMED_UPDATE, [], b'{"city":"Lund"}'),
+        (NAMED_UPDATE, [UPDATE], None),
+        (
+            contact_update.draft(
+                address(email="a@b.se"), {"city": "1", "preferences": {"acceptsSms": True, "acceptsEmail": True}}
+            ),
+            [UPDATE],
+            b'{"preferences":{"acceptsEmail":true}}',
+        ),
+        (UPSERT, [UPDATE], b'{"email":"anna@example.com"}'),
+        (UPSERT, [UPSERT], None),
+    ],
+)
+async def test_a_change_leaves_out_what_newer_writes_have_set(
+    draft: Draft, newer: list[Draft], body: bytes | None
+) -> None:
+    async with carrying() as (carrier, _):
+        request = carrier.change(message(draft), CONTACT, [(each.kind, each.body) for each in newer])
+    assert (request and request.body) == body
+    assert request is None or request.contact_id == CONTACT
 
 
 async def test_a_contact_that_the_file_did_not_create_is_created() -> None:
@@ -439,14 +500,14 @@ async def test_a_type_change_is_sent_again() -> None:
 
 async def test_the_probe_asks_for_nobody_and_takes_a_refusal_for_health() -> None:
     async with carrying(error(404, "ContactNotFound")) as (carrier, place):
-        assert isinstance(await carrier.probe(), Delivered)
+        assert isinstance(await carrier.probe(FREE), Delivered)
     assert place.lines == ["GET /api/v3/contacts/id?email=nobody%40voyado-async.invalid"]
 
 
 @pytest.mark.parametrize(("told", "expected"), [(answer(401), NotAllowed), (answer(503), RetryAt), (close, RetryAt)])
 async def test_the_probe_tells_what_is_wrong(told: Answer | bytes, expected: type) -> None:
     async with carrying(told) as (carrier, _):
-        assert isinstance(await carrier.probe(), expected)
+        assert isinstance(await carrier.probe(FREE), expected)
 
 
 @pytest.mark.parametrize(
@@ -461,6 +522,49 @@ async def test_an_update_whose_contact_cannot_be_found_again_is_not_delivered(to
     outcome, place = await confirmed(NAMED_UPDATE, told)
     assert outcome == expected
     assert place.lines == [f"{FIND}&contactType=Member"]
+
+
+async def test_each_request_has_a_turn_of_its_own_and_holds_none_in_between() -> None:
+    turns: list[str] = []
+
+    class Turn(nullcontext[None]):
+        async def __aenter__(self) -> None:
+            turns.append("enter")
+
+        async def __aexit__(self, *_: object) -> None:
+            turns.append("leave")
+
+    async def newer(contact_id: str) -> Newer:
+        turns.append("asked")
+        return ()
+
+    contact = {"id": CONTACT, "attributes": {"city": "Malmö"}}
+    told = [json_answer(200, CONTACT), json_answer(200, contact), answer(200), error(404, "ContactNotFound")]
+    taken = [error(409, "ApprovedContactWithKeyExists"), json_answer(200, CONTACT)]
+    async with carrying(*told, *taken) as (carrier, place):
+        await carrier.confirm(message(NAMED_UPDATE), newer, Turn())
+        assert turns == ["enter", "leave", "asked", "enter", "leave", "enter", "leave"]
+        turns.clear()
+        await carrier.confirm(message(CREATION), newer, Turn())
+    assert turns == ["enter", "leave"] * 3
+    assert len(place.seen) == 6
+
+
+async def test_a_request_that_gets_no_turn_is_not_sent() -> None:
+    class Stopped(nullcontext[None]):
+        async def __aenter__(self) -> None:
+            raise HandBack
+
+    async with carrying() as (carrier, place):
+        with pytest.raises(HandBack):
+            await carrier.confirm(message(REDEMPTION), unasked, Stopped())
+        with pytest.raises(HandBack):
+            await carrier.send(message(RECEIPT), carrier.request(message(RECEIPT)), Stopped())
+    assert place.seen == []
+
+
+async def unasked(contact_id: str) -> Newer:
+    raise AssertionError("nobody asks what is newer than a redemption")
 
 
 async def test_a_key_that_was_taken_waits_while_the_look_up_has_no_answer() -> None:

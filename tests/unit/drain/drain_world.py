@@ -67,7 +67,6 @@ class World:
             self.carrier,
             DrainSettings(schedule, rate, concurrency, breaker_failures, confirm),
             self.clock,
-            fields_of=lambda kind, body: frozenset((body.decode(),)),
             second_road=second_road,
             emit=self.events.append,
             spread=spread,

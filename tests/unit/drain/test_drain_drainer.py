@@ -10,6 +10,7 @@ from drain_world import ANNA, BO, CIA, REFUSED, SCHEDULE, UNWELL, World
 from fakes import ScriptedCarrier, rest
 
 from voyado_async.delivery import (
+    BulkTurn,
     Delivered,
     Draft,
     Kind,
@@ -17,7 +18,6 @@ from voyado_async.delivery import (
     Message,
     NotAllowed,
     Rejected,
-    Request,
     RetryAt,
     SameContact,
     SlowDown,
@@ -693,7 +693,7 @@ async def test_a_session_that_was_closed_ends_the_drainer_and_loses_nothing(worl
 
 
 async def test_a_side_task_that_fails_ends_the_drainer_loudly_and_gives_the_right_up(world: World) -> None:
-    async def road(now: int, healthy: bool) -> int:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
         raise ZeroDivisionError
 
     await world.start(second_road=road)
@@ -720,7 +720,7 @@ async def test_after_a_fault_nothing_more_is_sent(world: World) -> None:
 
 
 async def test_a_damaged_outbox_is_no_problem_of_the_spool_folder(world: World) -> None:
-    async def road(now: int, healthy: bool) -> int:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
         raise OutboxDamaged("damaged")
 
     await world.start(second_road=road)
@@ -739,7 +739,7 @@ def by_address(carrier: ScriptedCarrier, contact_id: str = "anna") -> None:
     """Entries in the lane of an address are looked up; they belong to that contact."""
 
     def find(message: Message) -> LookUp:
-        return SameContact(contact_id, 200, request=Request("PATCH", f"/{message.id}"))
+        return SameContact(contact_id, 200)
 
     carrier.looking = lambda message: message.kind is Kind.CONTACT_UPDATE
     carrier.finds = find
@@ -946,7 +946,7 @@ async def test_nothing_is_confirmed_while_the_breaker_is_open(world: World) -> N
 async def test_the_second_road_is_told_when_the_api_is_well_and_brings_back_what_is_exhausted(world: World) -> None:
     told: list[tuple[float, bool]] = []
 
-    async def road(now: int, healthy: bool) -> int:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
         told.append((world.elapsed(), healthy))
         if healthy:
             await world.outbox.bring_back(now)
@@ -967,7 +967,7 @@ async def test_the_second_road_is_told_when_the_api_is_well_and_brings_back_what
 
 @pytest.mark.parametrize("outage", [True, False])
 async def test_what_is_written_in_an_outage_behind_what_has_left_by_file_follows_it(world: World, outage: bool) -> None:
-    async def road(now: int, healthy: bool) -> int:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
         return now + 300_000
 
     if outage:
@@ -985,7 +985,7 @@ async def test_what_is_written_in_an_outage_behind_what_has_left_by_file_follows
 async def test_the_second_road_goes_on_when_the_clock_is_set_back(world: World) -> None:
     steps: list[float] = []
 
-    async def road(now: int, healthy: bool) -> int:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
         steps.append(world.elapsed())
         return now + 1000
 
@@ -1073,14 +1073,14 @@ async def test_no_window_of_a_second_holds_more_requests_than_the_rate(world: Wo
     assert set((await world.outbox.counts()).states.items()) >= {("pending", 0), ("imported", 0)}
 
 
-async def test_a_confirmation_takes_two_places_in_the_pace(world: World) -> None:
+async def test_each_request_of_a_confirmation_has_a_place_in_the_pace(world: World) -> None:
     imported = await world.put(*(f"contact:i{n}" for n in range(20)), kind=Kind.CONTACT_CREATE)
     await world.import_by_file(*imported)
+    world.carrier.latency = 0.3
     await world.start(rate=10.0)
     await world.clock.advance(60)
-    moments = [moment for moment, _, _ in world.carrier.confirmed]
-    assert len(moments) == 20
-    assert moments[-1] - moments[0] >= 19 * 0.2 - 0.001
+    assert len(world.carrier.confirmed) == len(world.carrier.asked) == 20
+    assert min(b - a for a, b in pairwise(world.carrier.requests)) >= 0.1 - 1e-6
 
 
 async def test_a_clock_that_is_set_back_delays_no_entry_by_more_than_the_longest_delay(world: World) -> None:
@@ -1128,6 +1128,7 @@ async def test_what_is_newer_is_asked_for_in_the_lane_that_the_entry_is_in_by_th
     older = [await world.put_one(EMAIL, Kind.CONTACT_UPDATE, body) for body in (b"city", b"street", b"zip")]
     await world.import_by_file(redeem, *older)
     world.carrier.latency = 0.05
+    world.carrier.confirms_find = lambda message: SameContact("anna") if message.kind is Kind.CONTACT_UPDATE else None
     world.carrier.confirms = Delivered("looked_up", contact_id="anna")
     await world.start(rate=1.0)
     await world.clock.advance(60)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fakes import FakeClock, rest
 
-from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, RetryAt, SlowDown
+from voyado_async.delivery import Delivered, HandBack, Kind, Message, NotAllowed, RetryAt, SlowDown
 from voyado_async.drain.breaker import Breaker
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.health import Health
@@ -29,8 +29,8 @@ class Gated:
         self.gate = Gate(self.health, concurrency, self.clock)
         self.tasks: list[asyncio.Task[float | None]] = []
 
-    def ask(self, *, probe: bool = False, requests: int = 1) -> asyncio.Task[float | None]:
-        self.tasks.append(asyncio.create_task(self.gate.enter(probe=probe, requests=requests)))
+    def ask(self, *, probe: bool = False) -> asyncio.Task[float | None]:
+        self.tasks.append(asyncio.create_task(self.gate.enter(probe=probe)))
         return self.tasks[-1]
 
     def open_breaker(self) -> None:
@@ -129,10 +129,38 @@ async def test_not_even_the_probe_goes_when_it_stops(gated: Gated) -> None:
     assert await gated.gate.enter(probe=True) is None
 
 
-async def test_who_sends_two_requests_takes_two_places(gated: Gated) -> None:
-    first, second = gated.ask(requests=2), gated.ask()
+async def test_each_request_of_a_turn_has_its_own_place_and_none_is_held_in_between(gated: Gated) -> None:
+    moments = []
+
+    async def send_three() -> None:
+        turn = gated.gate.turn()
+        assert await turn.take()  # the place of the first request
+        for pause in (0.0, 0.5, 0.0):
+            await gated.clock.sleep(pause)
+            async with turn:
+                moments.append(turn.sent)
+
+    first = asyncio.create_task(send_three())
+    await rest()
+    other = gated.ask()  # it never leaves: one connection of two is free when the turn is between two requests
+    await gated.clock.advance(2)
+    await first
+    assert other.result() == pytest.approx(1000.1)
+    assert moments == pytest.approx([1000.0, 1000.5, 1000.6])
+
+
+async def test_a_turn_ends_where_sending_has_stopped_and_gives_its_place_back(gated: Gated) -> None:
+    turn = gated.gate.turn()
+    assert await turn.take()
+    turn.give_up()
+    turn.give_up()
+    gated.open_breaker()
+    assert not await turn.take()
+    with pytest.raises(HandBack):
+        await turn.__aenter__()
+    probe = asyncio.create_task(gated.gate.turn(probe=True).take())
     await gated.clock.advance(1)
-    assert [first.result(), second.result()] == pytest.approx([1000.0, 1000.2])
+    assert probe.result()
 
 
 async def test_who_is_cancelled_while_it_waits_holds_nobody_up(gated: Gated) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from voyado_async.delivery import (
     BulkTaken,
     Draft,
     Failure,
+    HandBack,
     Kind,
     NotAllowed,
     Outcome,
@@ -56,9 +58,26 @@ class Engage:
         return answer
 
 
+class Turns(nullcontext[None]):
+    """Turns that come at once, or not at all; and what was said of the answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.granted = True
+        self.heard: list[Outcome | BulkTaken] = []
+
+    async def __aenter__(self) -> None:
+        if not self.granted:
+            raise HandBack
+
+    def answered(self, outcome: BulkTaken | Outcome) -> None:
+        self.heard.append(outcome)
+
+
 class Shop:
     def __init__(self, store: SqliteOutbox, clock: FakeClock, settings: Settings) -> None:
         self.store, self.clock, self.settings, self.engage = store, clock, settings, Engage()
+        self.turn = Turns()
         self.restart()
 
     def restart(self) -> None:
@@ -73,7 +92,7 @@ class Shop:
         return ids
 
     async def step(self, *, api_healthy: bool = True) -> CourierReport:
-        return await self.courier.step(self.clock.now(), api_healthy=api_healthy)
+        return await self.courier.step(self.clock.now(), api_healthy=api_healthy, turn=self.turn)
 
     async def states(self, ids: list[int]) -> list[State]:
         found = await self.store.states_of(ids)
@@ -263,6 +282,23 @@ async def test_after_a_failure_the_rest_returns_to_the_api_and_bulk_waits_for_th
     await shop.step()
     assert len(shop.engage.requests) == 2
     assert await shop.states(ids) == [State.IMPORTED] * 2
+
+
+async def test_what_gets_no_turn_is_not_begun_and_returns_to_the_api(shop: Shop) -> None:
+    """The breaker opened or the key was refused since the API was said to be back."""
+    shop.turn.granted = False
+    ids = await shop.exhaust(change(city="Lund"), creation())
+    await shop.step()
+    assert shop.engage.requests == []
+    assert [line.what for line in await shop.store.attempts(ids[0])] == ["skipped"]
+    assert await shop.states(ids) == [State.PENDING] * 2
+
+
+async def test_everybody_hears_what_a_bulk_request_came_to(shop: Shop) -> None:
+    shop.engage.answers = [NotAllowed(401)]
+    await shop.exhaust(change(city="Lund"))
+    await shop.step()
+    assert shop.turn.heard == [NotAllowed(401)]
 
 
 async def test_an_entry_that_is_discarded_meanwhile_is_not_sent(shop: Shop) -> None:

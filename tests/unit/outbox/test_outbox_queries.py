@@ -21,9 +21,9 @@ HOT = [
     "lane_of_lane", "lanes_behind_files", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle",
     "record", "take_over",
     "exhaust_lanes", "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
-    "to_confirm", "newer_changes", "get", "attempts", "body", "states_of", "pending_redeems", "contact_id",
-    "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts", "unlearn_address",
-    "touch_lane", "forget_ids", "count_forget", "purge_contacts",
+    "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
+    "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
+    "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts",
 ]  # fmt: skip
 """Run for every write, claim or move, or again and again: flat, however large the backlog is."""
 

@@ -1,0 +1,103 @@
+"""What newer contact writes have set, or will: an older value must not overwrite it (DESIGN 1)."""
+
+from __future__ import annotations
+
+import pytest
+from entries import START, bring_to, draft, move, put
+
+from voyado_async.delivery import Draft, Kind, Message
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Outbox
+
+EMAIL, PHONE, ANNA = "email:anna@example.com", "mobilePhone:+46700000001", "contact:anna"
+
+
+def update(lane: str = ANNA, body: bytes = b"newer") -> Draft:
+    return draft(Kind.CONTACT_UPDATE, lane, body=body)
+
+
+async def message_of(outbox: Outbox, entry: int) -> Message:
+    """As a stage has it in hand."""
+    record = await outbox.get(entry)
+    return Message(entry, record.kind, await outbox.body(entry), 0, record.lane, record.created)
+
+
+async def in_force(outbox: Outbox, entry: int) -> list[bytes]:
+    return sorted(body for _, body in await outbox.newer_in_force(await message_of(outbox, entry)))
+
+
+async def changes(outbox: Outbox, entry: int) -> list[bytes]:
+    return sorted(body for _, body in await outbox.newer_changes(await message_of(outbox, entry)))
+
+
+IN_FORCE = {State.DELIVERED, State.UPLOADED, State.IMPORTED}
+ON_THE_WAY = {State.PENDING, State.SENDING, State.EXHAUSTED, State.SPOOLED}
+
+
+@pytest.mark.parametrize("state", State)
+async def test_a_newer_update_is_in_force_or_on_the_way_or_neither(outbox: Outbox, state: State) -> None:
+    older, newer = await put(outbox, update(EMAIL, b"older"), update())
+    await bring_to(outbox, newer, state)
+    assert await in_force(outbox, older) == []  # nobody knows yet that they are one contact's
+    lane = (await outbox.claim(10, START, frozenset()))[0].lane
+    if state is State.SENDING:
+        assert not await outbox.join_lanes(lane, "anna", EMAIL)
+        return
+    assert await outbox.join_lanes(lane, "anna", EMAIL)
+    assert await in_force(outbox, older) == ([b"newer"] if state in IN_FORCE else [])
+    assert await changes(outbox, older) == ([b"newer"] if state in IN_FORCE | ON_THE_WAY else [])
+    assert await in_force(outbox, newer) == await changes(outbox, newer) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "counts"),
+    [(State.PENDING, True), (State.EXHAUSTED, True), (State.REJECTED, False), (State.DISCARDED, False)],
+)
+async def test_an_update_of_unknown_outcome_is_in_force_until_it_is_dropped(
+    outbox: Outbox, end: State, counts: bool
+) -> None:
+    older, newer = await put(outbox, update(body=b"older"), update())
+    await move(outbox, older, State.PENDING, State.REJECTED)  # out of the way, and replayed below
+    assert await outbox.mark_sending(newer)
+    await move(outbox, newer, State.SENDING, State.PENDING, unknown=True)
+    if end is not State.PENDING:
+        await move(outbox, newer, State.PENDING, end, unknown=True)
+    await move(outbox, older, State.REJECTED, State.PENDING)
+    assert await in_force(outbox, older) == ([b"newer"] if counts else [])
+
+
+async def test_what_stands_in_any_of_the_joined_lanes_counts(outbox: Outbox) -> None:
+    older, first, second = await put(
+        outbox, update(ANNA, b"older"), update(EMAIL, b"by address"), update(PHONE, b"by phone")
+    )
+    lanes = {message.id: message.lane for message in await outbox.claim(10, START, frozenset())}
+    for entry, address in ((first, EMAIL), (second, PHONE)):
+        await bring_to(outbox, entry, State.DELIVERED)
+        assert await outbox.join_lanes(lanes[entry], "anna", address)
+    assert await in_force(outbox, older) == [b"by address", b"by phone"]
+    assert await in_force(outbox, first) == [b"by phone"]
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_newer_creation_is_in_force_where_it_sent_something(outbox: Outbox, by_file: bool, sends: bool) -> None:
+    """One that found its contact has set nothing; by file it inserts or updates (ref 6.4)."""
+    older, creation = await put(outbox, update(body=b"older"), draft(Kind.CONTACT_CREATE, ANNA, body=b"creation"))
+    await bring_to(outbox, older, State.IMPORTED)
+    if by_file:
+        await bring_to(outbox, creation, State.IMPORTED)
+    elif sends:
+        assert await outbox.mark_sending(creation)
+        await move(outbox, creation, State.SENDING, State.DELIVERED)
+    else:
+        await move(outbox, creation, State.PENDING, State.DELIVERED)
+    expected = [b"creation"] if by_file or sends else []
+    assert await in_force(outbox, older) == await changes(outbox, older) == expected
+
+
+async def test_what_belongs_to_another_contact_or_is_no_contact_write_does_not_count(outbox: Outbox) -> None:
+    older, other, receipt = await put(outbox, update(body=b"older"), update("contact:bo"), draft(Kind.RECEIPT, ANNA))
+    await bring_to(outbox, older, State.IMPORTED)
+    for entry in (other, receipt):
+        await bring_to(outbox, entry, State.DELIVERED)
+    assert await in_force(outbox, older) == await changes(outbox, older) == []
