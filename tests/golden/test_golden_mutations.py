@@ -89,6 +89,8 @@ OF_ONE: dict[FileFamily, list[tuple[str, str, str]]] = {
         ("an attribute of a field", r"<city>", '<city lang="sv">'),
         ("elements inside a field", r"<city>", "<city><b>x</b>"),
         ("text between fields", r"<city>", "text<city>"),
+        ("a field twice", r"(<points>[^<]*</points>)", r"\1\1"),
+        ("the key twice", r"(<email>[^<]*</email>)", r"\1\1"),
     ],
 }
 CASES = [(family, *case) for family in FILES for case in (*OF_ALL, *OF_ONE[family])]
@@ -124,6 +126,7 @@ def test_a_mutated_file_is_refused_on_both_sides(family: FileFamily, what: str, 
         (r"<birthDay>1988-04-09", "<birthDay>09/04/1988"),
         (r"<gender>Other", "<gender>other"),
         (r"(</?)member>", r"\1guest>"),
+        (r"(<email>[^<]*</email>)", r"\1<contactId>0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10</contactId>"),
     ],
 )
 def test_what_engage_would_drop_field_by_field_is_refused_by_the_xsd(pattern: str, replacement: str) -> None:
@@ -132,3 +135,24 @@ def test_what_engage_would_drop_field_by_field_is_refused_by_the_xsd(pattern: st
     assert bad != good
     with pytest.raises(FileRefused):
         xml.check(io.BytesIO(bad.encode()), Head(FileFamily.CONTACTS, "Member", "email"), 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern", "replacement"),
+    [
+        ("another match key type", r"contactId</matchKeyType>", "email</matchKeyType>"),
+        ("another contact type", r"Member</contactType>", "Guest</contactType>"),
+    ],
+)
+def test_a_receipt_of_another_file_is_refused(what: str, pattern: str, replacement: str) -> None:
+    good = (HERE / "transactions_by_contact_id.xml").read_text(encoding="utf-8")
+    bad = re.sub(pattern, replacement, good, count=1)
+    assert bad != good
+    head = Head(FileFamily.TRANSACTIONS, "Member", "contactId")
+    xml.check(io.BytesIO(good.encode()), head, 3)
+    with pytest.raises(FileRefused):
+        xml.check(io.BytesIO(bad.encode()), head, 3)
+    import_xml.transactions(import_xml.parse(good.encode()))
+    if what == "another match key type":  # several contact types in a file are only inferred to be wrong (ref 6.5)
+        with pytest.raises(MajorError):
+            import_xml.transactions(import_xml.parse(bad.encode()))

@@ -16,7 +16,7 @@ from voyado_async.delivery import FileFamily, FileForm
 from voyado_async.errors import FileRefused
 from voyado_async.fallback.batch import Head
 from voyado_async.fallback.names import OURS, Element, Names, Shape
-from voyado_async.fallback.record import RecordRefused
+from voyado_async.fallback.record import CONTACT_ID, RecordRefused
 from voyado_async.models.contact_fields import PREFERENCES
 from voyado_async.models.text import is_xml_name
 
@@ -79,6 +79,8 @@ def check(
                 ended = True
             elif _depth(element) == depth:
                 found += 1
+                if head.family is FileFamily.CONTACTS and len({field.tag for field in element}) < len(element):
+                    raise FileRefused(f"a contact has a field twice, in line {element.sourceline}")
                 element.clear()
                 while above[0] is not element:
                     del above[0]
@@ -155,6 +157,7 @@ def schema_of(head: Head, names: Names = OURS) -> etree.XMLSchema:
         _name_contacts(xsd, head, names)
     else:
         _name_records(xsd, xsd.find(f"{_XS}complexType[@name='{shape.record}']"), shape.elements)
+        _one_key(xsd, head)
     return etree.XMLSchema(xsd)
 
 
@@ -167,6 +170,8 @@ def _name_contacts(xsd: etree._Element, head: Head, names: Names) -> None:
             raise FileRefused(f"the {mark} of the file cannot be the name of an element")
         for declaration in xsd.iterfind(f".//*[@id='{mark}']"):
             declaration.set("name", name)
+    if head.match_key_type != CONTACT_ID:
+        etree.SubElement(xsd, f"{_XS}element", name=CONTACT_ID, abstract="true")  # none may stand there
     tags = dict(names.preferences or ())
     renamed = [(xsd.find(f"{_XS}element[@name='{name}']"), tags[name]) for name in PREFERENCES if name in tags]
     for preference, tag in renamed:
@@ -189,6 +194,16 @@ def _name_records(xsd: etree._Element, declared: etree._Element | None, elements
             inside = _type_of(xsd, row)
         _name_records(xsd, inside, element.children)
         node.set("name", element.tag)
+
+
+def _one_key(xsd: etree._Element, head: Head) -> None:
+    """All receipts of a file have its matchKeyType and its contact type (ref 6.5)."""
+    for declaration in xsd.iterfind(".//*[@id='contactType']"):
+        declaration.set("fixed", head.contact_type)
+    for value in xsd.findall(f"{_XS}simpleType[@name='matchKeyType']/{_XS}restriction/{_XS}enumeration"):
+        above = value.getparent()
+        if value.get("value") != head.match_key_type and above is not None:
+            above.remove(value)
 
 
 def _type_of(xsd: etree._Element, declaration: etree._Element) -> etree._Element | None:
