@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from voyado_async.cli.demo_books import Contact, Effect, EngageBooks, Written, compare
+from voyado_async.cli.demo_books import Assignment, Contact, Effect, EngageBooks, Written, compare
 from voyado_async.cli.demo_shop import Samples
 from voyado_async.delivery import Kind
 
@@ -24,7 +24,9 @@ BO = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
 WRITTEN = [
     Written(1, Kind.REDEEM, "A1", {"channel": "ECOM"}),
     Written(2, Kind.CONTACT_UPDATE, ANNA, {"city": "Lund", "preferences.acceptsSms": True}),
-    Written(3, Kind.RECEIPT, "R1", {"totalGrossPrice": 10}),
+    Written(
+        3, Kind.RECEIPT, "R1", {"totalGrossPrice": 10, "items": [{"sku": "1", "quantity": 2}], "usedPromotions": []}
+    ),
     Written(4, Kind.CONTACT_UPDATE, ANNA, {"city": "Ystad", "street": None}),
     Written(5, Kind.CONTACT_CREATE, "bo@example.com", {"email": "bo@example.com", "city": "Umeå"}),
     Written(6, Kind.CONTACT_UPDATE, "bo@example.com", {"shoeSize": 38.5}),
@@ -44,13 +46,22 @@ CONTACTS = [
     Contact(ANNA, "Member", {"city": "Ystad"}, {"acceptsSms": True}),
     Contact(BO, "Contact", {"email": "bo@example.com", "city": "Umeå", "shoeSize": "38.5"}),
 ]
-RECEIPTS = [{"uniqueReceiptId": "R1", "totalGrossPrice": 10}]
+RECEIPT: dict[str, Any] = {
+    "uniqueReceiptId": "R1",
+    "totalGrossPrice": 10,
+    "items": [{"sku": "1", "quantity": 2, "x": 0}],
+}
+RECEIPTS = [RECEIPT]
+ASSIGNMENTS = [Assignment("A1", True, "ECOM"), Assignment("A2", False)]
 
 
 def books(
-    effects: list[Effect] = EFFECTS, contacts: list[Contact] = CONTACTS, receipts: list[dict[str, Any]] = RECEIPTS
+    effects: list[Effect] = EFFECTS,
+    contacts: list[Contact] = CONTACTS,
+    receipts: list[dict[str, Any]] = RECEIPTS,
+    assignments: list[Assignment] = ASSIGNMENTS,
 ) -> EngageBooks:
-    return EngageBooks(effects, contacts, receipts)
+    return EngageBooks(effects, contacts, receipts, assignments)
 
 
 def found(engage: EngageBooks) -> list[tuple[str, int | None]]:
@@ -120,9 +131,23 @@ def test_an_older_value_that_stands_there_in_the_end_is_told_twice() -> None:
 
 
 def test_other_values_than_those_written_are_missing() -> None:
-    assert found(books(receipts=[{"uniqueReceiptId": "R1", "totalGrossPrice": 11}])) == [("missing", 3)]
+    for other in (
+        {"totalGrossPrice": 11},
+        {"items": []},
+        {"items": [{"sku": "1", "quantity": 3}]},
+        {"items": [{"sku": "1"}]},
+        {"items": RECEIPT["items"] * 2},
+        {"usedPromotions": [{}]},
+    ):
+        assert found(books(receipts=[RECEIPT | other])) == [("missing", 3)], other
     changed = msgspec.structs.replace(EFFECTS[0], values={"channel": "POS"})
     assert found(books([changed, *EFFECTS[1:]])) == [("missing", 1)]
+
+
+def test_what_stands_there_in_the_end_counts_for_redemptions_as_well() -> None:
+    assert found(books(assignments=[Assignment("A1", False)])) == [("missing", 1)]
+    assert found(books(assignments=[Assignment("A1", True, "POS")])) == [("missing", 1)]
+    assert found(books(assignments=[*ASSIGNMENTS, Assignment("A3", True, "POS")])) == [("not_ours", None)]
 
 
 @pytest.mark.parametrize(

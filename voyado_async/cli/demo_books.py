@@ -29,7 +29,8 @@ class Written(msgspec.Struct, frozen=True):
     subject: str
     """The assignment's id, the receipt's uniqueReceiptId, the contact's id, or the e-mail where that names it."""
     values: dict[str, Any]
-    """What must stand there: a contact's fields (``preferences.acceptsSms`` for a preference), or some of a receipt."""
+    """What must stand there: a contact's fields (``preferences.acceptsSms`` for a preference), or those of a receipt,
+    each with everything inside it; what is not named may be otherwise."""
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -55,12 +56,21 @@ class Contact(msgspec.Struct, frozen=True):
         return {"contactType": self.contact_type, **self.attributes, **flat({"preferences": self.preferences})}
 
 
+class Assignment(msgspec.Struct, frozen=True):
+    """A promotion of a contact as it stands at Engage."""
+
+    id: str
+    redeemed: bool
+    redeemed_channel: str | None = None
+
+
 class EngageBooks(msgspec.Struct, frozen=True):
     """What took effect, in its order, and what stands there now."""
 
     effects: list[Effect]
     contacts: list[Contact]
     receipts: list[dict[str, Any]]
+    assignments: list[Assignment]
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -98,7 +108,7 @@ def books_of(journal: bytes, state: bytes) -> EngageBooks:
     """The books from the answers of the sandbox's ``/journal`` and ``/state``; numbers exact."""
     lines = msgspec.json.Decoder(_Journal, float_hook=Decimal).decode(journal)
     stands = msgspec.json.Decoder(_State, float_hook=Decimal).decode(state)
-    return EngageBooks(lines.commits, stands.contacts, stands.receipts)
+    return EngageBooks(lines.commits, stands.contacts, stands.receipts, stands.assignments)
 
 
 class _Journal(msgspec.Struct):
@@ -108,6 +118,7 @@ class _Journal(msgspec.Struct):
 class _State(msgspec.Struct):
     contacts: list[Contact]
     receipts: list[dict[str, Any]]
+    assignments: list[Assignment]
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +206,14 @@ def _compare_redeems(entries: Sequence[Written], engage: EngageBooks, ledger: _L
         for effect in effects.get(entry.subject.lower(), ()):
             if not _shows(effect.values, entry.values):
                 ledger.wrong("missing", entry, "took effect with other values")
+    spent = {one.id.lower(): one.redeemed_channel for one in engage.assignments if one.redeemed}
+    for entry in entries:
+        if entry.subject.lower() not in spent:
+            ledger.wrong("missing", entry, "is not redeemed in the end")
+        elif spent.pop(entry.subject.lower()) != entry.values.get("channel"):
+            ledger.wrong("missing", entry, "is redeemed in another channel")
+    for _ in spent:
+        ledger.not_ours(Kind.REDEEM, "a promotion is redeemed and nobody wrote it")
 
 
 def _compare_receipts(entries: Sequence[Written], engage: EngageBooks, ledger: _Ledger) -> None:
@@ -204,8 +223,8 @@ def _compare_receipts(entries: Sequence[Written], engage: EngageBooks, ledger: _
         receipt = stored.get(entry.subject.lower())
         if receipt is None:
             ledger.wrong("missing", entry, "is not stored")
-        elif not _shows(receipt, entry.values):
-            ledger.wrong("missing", entry, "is stored with other values")
+        elif other := [name for name, value in entry.values.items() if not _same(value, receipt.get(name))]:
+            ledger.wrong("missing", entry, f"is stored with another {', '.join(sorted(other))}")
 
 
 def _compare_contacts(entries: Sequence[Written], engage: EngageBooks, ledger: _Ledger) -> None:
@@ -278,8 +297,14 @@ def _shows(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
     return all(_same(value, found.get(name)) for name, value in expected.items())
 
 
-def _same(one: Any, other: Any) -> bool:
-    return _plain(one) == _plain(other)
+def _same(expected: Any, found: Any) -> bool:
+    """Rows one by one, an object by what is expected of it; none is as good as an empty list."""
+    if isinstance(expected, dict):
+        return isinstance(found, dict) and _shows(found, expected)
+    if isinstance(expected, list):
+        rows = found or []
+        return len(rows) == len(expected) and all(map(_same, expected, rows))
+    return _plain(expected) == _plain(found)
 
 
 def _plain(value: Any) -> str | None:
