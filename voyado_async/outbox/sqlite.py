@@ -58,7 +58,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
 
 SPAN = 5_000
-"""Ids that one look for old entries takes: a few milliseconds of the reader."""
+"""Ids that one look at many entries takes: a few milliseconds of the reader."""
 
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
@@ -283,9 +283,17 @@ class SqliteOutbox:
         return lines, oldest
 
     async def exhausted(self) -> AsyncIterator[Message]:
-        # Which ones, at one moment: were an older change of a contact exhausted while the newer ones are read already,
-        # it would be left behind and overwrite them later.
-        ids = await self._read(lambda c: array("q", (row[0] for row in c.execute(SQL["exhausted_now"]))))
+        # Which ones is asked newest first: when a change is taken, no older one of its contact waits for the API, so
+        # every older one is exhausted by then and will be taken, too. Asked oldest first, one that is exhausted while
+        # the newer ones are asked for would be left behind, and overwrite them later. Eight bytes each, however many.
+        ids = array("q")
+        before, asked = _FAR, SPAN
+        while asked == SPAN:
+            rows = await self._rows("exhausted_before", before=before, limit=SPAN)
+            ids.extend(entry for entry, may_leave in rows if may_leave)
+            asked = len(rows)
+            before = rows[-1][0] if rows else 0
+        ids.reverse()
         for start in range(0, len(ids), CHUNK):
             for message in await self.exhausted_of(ids[start : start + CHUNK]):
                 yield message

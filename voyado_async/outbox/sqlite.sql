@@ -334,19 +334,21 @@ DELETE FROM spent_key WHERE hash >= :since AND hash < :until AND created < :befo
 -- How many lines of files wait, and since when the oldest does. Reads the index alone, never the entries.
 SELECT coalesce(sum(lines), 0), min(changed) FROM entry WHERE state = 'exhausted';
 
--- name: exhausted_now
--- What may be on its way into a file, oldest first, at one moment. An update or type change that is exhausted while an
--- older one of its contact still waits for the API is not among it.
-SELECT entry.id FROM entry
-JOIN lane AS own ON own.id = entry.lane
-JOIN lane ON lane.id = coalesce(own.joined, own.id)
-WHERE entry.state = 'exhausted' AND (entry.profile = 0 OR NOT EXISTS (
+-- name: exhausted_before
+-- What is exhausted, newest first, some at a time, and whether it may be on its way into a file: an update or type
+-- change may not while an older one of its contact still waits for the API.
+SELECT entry.id, entry.profile = 0 OR NOT EXISTS (
     SELECT 1 FROM entry AS older
     WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
     AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
-))
-ORDER BY entry.id;
+)
+FROM entry
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
+WHERE entry.state = 'exhausted' AND entry.id < :before
+ORDER BY entry.id DESC
+LIMIT :limit;
 
 -- name: exhausted
 -- Of these, what may go into a file, oldest first. A creation on the second road holds everything later of its contact

@@ -254,8 +254,8 @@ class Outbox(Protocol):
     def exhausted(self) -> AsyncIterator[Message]:
         """Exhausted entries in the order of writing, without what must wait for a creation of its contact.
 
-        Those of the outage and the others alike, with `contact_id` and `carried` filled. Which ones is known from the
-        first moment on, what becomes exhausted later waits for the next time; they are read in chunks. The caller may
+        Those of the outage and the others alike, with `contact_id` and `carried` filled. Which ones is known before the
+        first is told, what becomes exhausted later waits for the next time; they are read in chunks. The caller may
         spool and settle while it iterates, no entry comes twice, and between two chunks nothing is held.
         """
         ...
