@@ -1,9 +1,9 @@
-"""How finished entries leave the database, inside one transaction of the SQLite store."""
+"""How finished entries and empty lanes leave the database, inside one transaction of the SQLite store."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash
 from voyado_async.outbox.states import State
@@ -37,3 +37,32 @@ def purge_keys(connection: sqlite3.Connection, *, span: int, before: int) -> Non
     """One of the 256 spans of key hashes."""
     values = {"since": f"{span:02x}", "until": f"{span + 1:02x}" if span < 255 else "g", "before": before}
     connection.execute(SQL["purge_keys"], values)
+
+
+class LanesInUse:
+    """A bit for each lane that has an entry. An entry never changes its lane; who removes a lane asks again for what
+    was written after `seen`."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self.seen = 0
+        """The newest entry that was looked at."""
+
+    def add(self, lanes: Iterable[int], seen: int) -> None:
+        for lane in lanes:
+            if lane >> 3 >= len(self._bits):
+                self._bits.extend(bytes((lane >> 3) + 1024 - len(self._bits)))
+            self._bits[lane >> 3] |= 1 << (lane & 7)
+        self.seen = seen
+
+    def __contains__(self, lane: int) -> bool:
+        return lane >> 3 < len(self._bits) and bool(self._bits[lane >> 3] & 1 << (lane & 7))
+
+
+def purge_lanes(connection: sqlite3.Connection, *, lanes: Sequence[int], seen: int) -> int:
+    """Those of these lanes that may go. `lanes` holds some that had no entry up to `seen`, each with those that were
+    joined to it."""
+    rows = connection.execute(SQL["purge_lanes"], {"lanes": as_json(lanes), "seen": seen}).fetchall()
+    if rows:
+        connection.execute(SQL["count_lane_purges"])
+    return len(rows)

@@ -267,6 +267,7 @@ class SqliteOutbox:
         for span in range(256):
             await self._writer.call(partial(purging.purge_keys, span=span, before=keys_before), rows=CHUNK)
         await self._purge_contacts(entries_before)
+        await self._purge_lanes()
         return purged
 
     async def _purge_contacts(self, before: int) -> None:
@@ -275,6 +276,27 @@ class SqliteOutbox:
             too_many = (await self._rows("count_contacts"))[0][0] > MOST_CONTACTS
             values = {"before": _FAR if too_many else before, "limit": CHUNK}
             gone = len(await self._writer.call(partial(moves.run, query="purge_contacts", values=values), rows=CHUNK))
+
+    async def _purge_lanes(self) -> None:
+        """Lanes go when their contact has no entry here and no known address: they name a person, too."""
+        now, after, in_use = self._clock.now(), 0, purging.LanesInUse()
+        while idle := await self._rows("idle_lanes", after=after, now=now, limit=SPAN):
+            after = idle[-1][0]
+            for start in range(0, len(idle), CHUNK):
+                await self._see_lanes(in_use)
+                wholes = [(lane, *msgspec.json.decode(joined)) for lane, joined in idle[start : start + CHUNK]]
+                lanes = [lane for whole in wholes if not any(one in in_use for one in whole) for lane in whole]
+                if lanes:
+                    purge = partial(purging.purge_lanes, lanes=lanes, seen=in_use.seen)
+                    await self._writer.call(purge, rows=2 * len(lanes))
+
+    async def _see_lanes(self, in_use: purging.LanesInUse) -> None:
+        """What was written since the last look."""
+        last = (await self._rows("last_id"))[0][0]
+        while in_use.seen < last:
+            until = min(in_use.seen + SPAN, last)
+            rows = await self._rows("lanes_in_use", after=in_use.seen, until=until)
+            in_use.add((row[0] for row in rows), until)
 
     # the second road -------------------------------------------------------------------------------------------------
 

@@ -328,6 +328,48 @@ UPDATE counter SET value = value + :count WHERE name = 'purged';
 -- Keys of one span that are old enough.
 DELETE FROM spent_key WHERE hash >= :since AND hash < :until AND created < :before;
 
+-- name: lanes_in_use
+-- The lanes of the entries of one span of ids, whatever became of them.
+SELECT DISTINCT lane FROM entry WHERE id > :after AND id <= :until;
+
+-- name: idle_lanes
+-- Lanes in which nothing waits, is away or rests, some of them, each with those that were joined to it.
+SELECT id, (SELECT json_group_array(member.id) FROM lane AS member WHERE member.joined = lane.id)
+FROM lane WHERE id > :after AND joined IS NULL AND head IS NULL AND hold = 0 AND rest_until < :now
+ORDER BY id LIMIT :limit;
+
+-- name: purge_lanes
+-- Of these lanes without an entry, those go that still are idle, got none since, and of whose contact no address is
+-- known; with all that were joined to them, so that none is ever joined to one that is gone. Where one that is not among
+-- these was joined since, it has entries, and all stay. The newest lane stays: no id is used twice.
+WITH gone AS MATERIALIZED (
+    SELECT lane.id FROM json_each(:lanes) AS wanted JOIN lane ON lane.id = wanted.value
+    WHERE lane.joined IS NULL AND lane.head IS NULL AND lane.hold = 0
+    AND lane.id <> (SELECT coalesce(joined, id) FROM lane ORDER BY id DESC LIMIT 1)
+    AND lane.id NOT IN (
+        SELECT coalesce(own.joined, own.id) FROM entry JOIN lane AS own ON own.id = entry.lane WHERE entry.id > :seen
+    )
+    AND NOT EXISTS (SELECT 1 FROM contact WHERE contact.address = lane.key)
+    AND NOT EXISTS (
+        SELECT 1 FROM lane AS member WHERE member.joined = lane.id
+        AND (
+            member.id NOT IN (SELECT value FROM json_each(:lanes))
+            OR EXISTS (SELECT 1 FROM contact WHERE contact.address = member.key)
+        )
+    )
+)
+DELETE FROM lane WHERE id IN (
+    SELECT id FROM gone
+    UNION ALL
+    SELECT lane.id FROM gone JOIN lane ON lane.joined = gone.id
+)
+RETURNING id;
+
+-- name: count_lane_purges
+-- Who asked about a contact without a lane is told of a lane that came and went meanwhile.
+INSERT INTO meta (name, value) VALUES ('lane_purges', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT);
+
 -- ------------------------------------------------------------------------------------------------------- second road
 
 -- name: exhausted_lines
@@ -705,14 +747,14 @@ UPDATE lane SET moves = moves + 1 WHERE id = (SELECT coalesce(joined, id) FROM l
 
 -- name: mark
 -- How many contacts were forgotten, and how often anything of this contact has moved, whichever address it was written
--- under.
+-- under. A lane that was purged and comes again has another id, and so never the same number.
 SELECT
     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'forgets'), 0),
     coalesce((
-        SELECT sum(moves) FROM lane WHERE id IN (
+        SELECT (max(id) << 32) + sum(moves) FROM lane WHERE id IN (
             SELECT coalesce(joined, id) FROM lane WHERE key = :lane
             UNION ALL
             SELECT coalesce(lane.joined, lane.id) FROM contact JOIN lane ON lane.key = contact.address
             WHERE contact.id = :contact
         )
-    ), 0);
+    ), (SELECT -CAST(value AS INTEGER) FROM meta WHERE name = 'lane_purges'), 0);
