@@ -3,10 +3,13 @@
 The way of one entry: `client.VoyadoClient` -> `resources` checks a write -> `outbox.sqlite` makes it durable ->
 `drain.drainer` claims it -> `api.carrier` asks Engage -> `drain.policy` settles it; what is exhausted leaves by
 `fallback.courier`, as XML over SFTP.
+
+A name is imported when it is first used: most calls of the command line look at the outbox and need no aiohttp.
 """
 
-from voyado_async.client import VoyadoClient
-from voyado_async.delivery import Kind
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from voyado_async.errors import (
     AccessRefused,
     ClientClosed,
@@ -32,16 +35,15 @@ from voyado_async.errors import (
     UploadFailed,
     VoyadoError,
 )
-from voyado_async.events import Event, Listener, log_events
-from voyado_async.models import (
-    ContactCreate,
-    ContactUpdate,
-    PromotionAssignment,
-    Receipt,
-)
-from voyado_async.outbox.states import State
-from voyado_async.resources.writes import OutboxEntry, Outcome
-from voyado_async.settings import Settings
+
+if TYPE_CHECKING:
+    from voyado_async.client import VoyadoClient
+    from voyado_async.delivery import Kind
+    from voyado_async.events import Event, Listener, log_events
+    from voyado_async.models import ContactCreate, ContactUpdate, PromotionAssignment, Receipt
+    from voyado_async.outbox.states import State
+    from voyado_async.resources.writes import OutboxEntry, Outcome
+    from voyado_async.settings import Settings
 
 __all__ = [
     "AccessRefused",
@@ -81,3 +83,26 @@ __all__ = [
     "VoyadoError",
     "log_events",
 ]
+
+_HOMES = {
+    "client": ("VoyadoClient",),
+    "delivery": ("Kind",),
+    "events": ("Event", "Listener", "log_events"),
+    "models": ("ContactCreate", "ContactUpdate", "PromotionAssignment", "Receipt"),
+    "outbox.states": ("State",),
+    "resources.writes": ("OutboxEntry", "Outcome"),
+    "settings": ("Settings",),
+}
+"""Where the names are that are imported when they are first used."""
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

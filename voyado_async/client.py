@@ -39,6 +39,7 @@ from voyado_async.resources.contacts import Contacts
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.promotions import Promotions
 from voyado_async.resources.receipts import Receipts
+from voyado_async.resources.status import Plan
 from voyado_async.resources.writes import Writes
 from voyado_async.settings import Settings
 
@@ -116,7 +117,7 @@ class VoyadoClient:
             self.contacts = Contacts(writes, self._ids, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads)
             self.receipts = Receipts(writes)
-            self.outbox = OutboxView(outbox, self._clock)
+            self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
             if self._settings.base_url is not None and self._settings.api_key is not None:
                 await self._connect(outbox, stack)
             self._stack = stack.pop_all()

@@ -6,7 +6,7 @@
 -- attempt  the record of an entry, one line per attempt, never with text that Engage sent
 -- file     the fallback files and their history
 -- contact  which id an address of a contact stands for
--- meta     facts of this outbox; counter: its books
+-- meta     facts of this outbox; counter: its books; history: how many entries came where, every five minutes
 --
 -- Instants are milliseconds since 1970, UTC. Ids of entries grow in the order of writing and are never used again.
 
@@ -15,12 +15,35 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What was ever written, purged and forgotten, without a kind; and how many entries of a kind stand where. `waiting` is
+-- `pending` and `sending` in one: the step between the two is the most frequent one, and `entry_sending` counts those.
+-- Few rows, so that they share a page: a commit that changes any of them writes one page.
 CREATE TABLE counter (
-    name TEXT PRIMARY KEY CHECK (name IN ('enqueued', 'purged', 'forgotten')),
-    value INTEGER NOT NULL
+    name TEXT NOT NULL CHECK (name IN (
+        'enqueued', 'purged', 'forgotten',
+        'waiting', 'delivered', 'rejected', 'exhausted', 'spooled', 'uploaded', 'imported', 'discarded'
+    )),
+    kind TEXT NOT NULL DEFAULT '',
+    value INTEGER NOT NULL,
+    PRIMARY KEY (name, kind)
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO counter (name, value) VALUES ('enqueued', 0), ('purged', 0), ('forgotten', 0);
+
+INSERT INTO counter (name, kind, value)
+SELECT place.column1, kind.column1, 0
+FROM (
+    VALUES ('waiting'), ('delivered'), ('rejected'), ('exhausted'), ('spooled'), ('uploaded'), ('imported'), ('discarded')
+) AS place
+CROSS JOIN (VALUES ('redeem'), ('contact_create'), ('contact_update'), ('contact_type'), ('receipt')) AS kind;
+
+CREATE TABLE history (
+    -- the five minutes, counted since 1970
+    span INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (span, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE lane (
     id INTEGER PRIMARY KEY,
@@ -94,7 +117,10 @@ CREATE TABLE entry (
 CREATE UNIQUE INDEX entry_key ON entry (key, kind) WHERE key IS NOT NULL;
 CREATE INDEX entry_natural ON entry (natural_key, kind) WHERE natural_key IS NOT NULL;
 CREATE INDEX entry_released ON entry (released_key, kind) WHERE released_key IS NOT NULL;
+CREATE INDEX entry_refused ON entry (id) WHERE state = 'rejected';
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
+-- The longest waiting first; new entries only lengthen it.
+CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
 -- All that is asked of many of them, so that counting their lines reads nothing else; SQLite wants the state there, too.
@@ -105,6 +131,26 @@ CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
 CREATE INDEX entry_in_force ON entry (lane, id)
 WHERE kind IN ('contact_create', 'contact_update') AND (unknown = 1 OR state IN ('delivered', 'uploaded', 'imported'));
 CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
+
+-- Whoever moves or removes an entry, the counters go with it in the same transaction. New entries are counted by the
+-- statement that counts what was ever written, once for a whole batch.
+CREATE TRIGGER entry_moved AFTER UPDATE OF state ON entry
+WHEN old.state <> new.state
+AND NOT (old.state IN ('pending', 'sending') AND new.state IN ('pending', 'sending'))
+BEGIN
+    UPDATE counter SET value = value - 1
+    WHERE name = CASE WHEN old.state IN ('pending', 'sending') THEN 'waiting' ELSE old.state END AND kind = old.kind;
+    UPDATE counter SET value = value + 1
+    WHERE name = CASE WHEN new.state IN ('pending', 'sending') THEN 'waiting' ELSE new.state END AND kind = new.kind;
+    INSERT INTO history (span, name, value) VALUES (new.changed / 300000, new.state, 1)
+    ON CONFLICT (span, name) DO UPDATE SET value = value + 1;
+END;
+
+CREATE TRIGGER entry_gone AFTER DELETE ON entry
+BEGIN
+    UPDATE counter SET value = value - 1
+    WHERE name = CASE WHEN old.state IN ('pending', 'sending') THEN 'waiting' ELSE old.state END AND kind = old.kind;
+END;
 
 CREATE TABLE body (
     entry INTEGER PRIMARY KEY,

@@ -17,7 +17,7 @@ from voyado_async import Settings, VoyadoClient
 from voyado_async.cli.demo_books import Written
 from voyado_async.cli.demo_engage import Info
 from voyado_async.cli.demo_shop import CUSTOM_ATTRIBUTES, Customer
-from voyado_async.resources.outbox import Status
+from voyado_async.resources.status import Status
 
 WRITER = Path(__file__).with_name("writer.py")
 SANDBOX = ("--contact-key", "email", "--import-period", "0.5", "--custom-attributes", ",".join(CUSTOM_ATTRIBUTES))

@@ -24,7 +24,7 @@ from voyado_async.cli.demo_engage import engage_process
 from voyado_async.cli.demo_shop import CUSTOM_ATTRIBUTES, Shop, invite
 from voyado_async.client import VoyadoClient
 from voyado_async.delivery import Kind
-from voyado_async.resources.outbox import Status
+from voyado_async.resources.status import Status
 from voyado_async.settings import Settings
 
 ENTRIES = 5_000

@@ -24,7 +24,7 @@ from voyado_async import ConfigurationError, OutboxMismatch, OutboxUnavailable, 
 from voyado_async.clock import SystemClock
 from voyado_async.errors import OutboxDamaged
 from voyado_async.events import Event, Problem, ProblemSolved
-from voyado_async.resources.outbox import Status
+from voyado_async.resources.status import Status
 from voyado_async.resources.writes import OutboxEntry
 from voyado_async.sandbox import Sandbox, SandboxSettings
 

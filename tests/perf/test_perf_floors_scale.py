@@ -15,6 +15,7 @@ from voyado_async.clock import SystemClock
 from voyado_async.outbox.sqlite import CHUNK, SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, Settlement
+from voyado_async.resources.outbox import OutboxView
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,16 @@ async def test_marking_and_settling_touch_their_own_entries_only(outbox: SqliteO
     assert all(await asyncio.gather(*moved))
     assert outbox.commits - commits <= 4
     assert len(count) * 100 < 1500 * len(messages) + 5000
+
+
+async def test_status_is_told_from_a_few_rows_however_much_waits(outbox: SqliteOutbox) -> None:
+    """Counts, the oldest, reasons, the last hour: some thousand steps; a scan would take hundreds of thousands."""
+    count = await steps(outbox, of="reader")
+    status = await OutboxView(outbox, CLOCK).status()
+    assert status.states["pending"] == MANY
+    assert status.last_hour.enqueued == MANY
+    assert status.oldest_pending_seconds is not None
+    assert len(count) * 100 < 20_000
 
 
 async def test_opening_does_not_look_at_what_is_there(hot: SqliteOutbox) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
+from voyado_async.outbox.store import Attempt, EntryFilter, FileRecord, Outbox, Settlement
 
 OpenOutbox = Callable[[], Awaitable[Outbox]]
 
@@ -102,8 +103,11 @@ async def claimed(
 
 
 async def assert_balanced(outbox: Outbox) -> None:
-    """Accounting closes, and every lane stands where its entries say."""
+    """Accounting closes, every lane stands where its entries say, and the counts that every move keeps are those of
+    the entries that are there."""
     assert [finding for finding in await outbox.verify() if not finding.ok] == []
     counts = await outbox.counts()
     assert counts.balanced, counts
-    assert sum(sum(states.values()) for states in counts.kinds.values()) == sum(counts.states.values())
+    there = Counter((entry.kind, entry.state) for entry in await outbox.entries(EntryFilter()))
+    assert {(kind, state): count for kind, by in counts.kinds.items() for state, count in by.items()} == there
+    assert sum(there.values()) == sum(counts.states.values())

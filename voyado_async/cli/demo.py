@@ -28,7 +28,7 @@ from voyado_async.cli.report import json_option, table, tell_json, tell_lines
 from voyado_async.client import VoyadoClient
 from voyado_async.clock import SystemClock
 from voyado_async.events import AttemptMade, Event, FileChanged
-from voyado_async.resources.outbox import Status
+from voyado_async.resources.status import Status
 from voyado_async.settings import Settings
 
 SANDBOX = ("--contact-key", "email", "--import-period", "1", "--custom-attributes", ",".join(CUSTOM_ATTRIBUTES))

@@ -9,7 +9,7 @@ from typing import Protocol, Self, TextIO
 from voyado_async.clock import SystemClock
 from voyado_async.events import BreakerChanged, Event, FileChanged
 from voyado_async.outbox.states import State
-from voyado_async.resources.outbox import Status
+from voyado_async.resources.status import Status
 
 _clock = SystemClock()
 

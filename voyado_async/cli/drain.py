@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -14,7 +13,7 @@ import msgspec
 
 from voyado_async.cli.failure import FAILED, PERSON_NEEDED
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.opening import CLOCK, looking, run
+from voyado_async.cli.opening import CLOCK, looking, run, told_to_stop
 from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.cli.settled import Facts, Verdict, reasons, verdict
 from voyado_async.cli.settled_facts import facts_of
@@ -123,10 +122,7 @@ def _lines(report: DrainReport, ending: Ending) -> list[str]:
 
 
 async def _drain(settings: Settings, until_settled: bool, timeout: float | None) -> tuple[Ending, DrainReport]:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+    told = told_to_stop()
     tally, ending = Tally(), Ending()
     async with AsyncExitStack() as stack:
         show = stack.enter_context(_telling())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -10,11 +11,20 @@ from typing import Any, TypeVar
 from voyado_async.clock import SystemClock
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox, readable_schema
 from voyado_async.resources.outbox import OutboxView
+from voyado_async.resources.status import Plan
 from voyado_async.settings import Settings
 
 T = TypeVar("T")
 
 CLOCK = SystemClock()
+
+
+def told_to_stop() -> asyncio.Event:
+    """Is set by SIGTERM or SIGINT, which do nothing else from now on."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -50,6 +60,6 @@ async def writing(settings: Settings) -> AsyncIterator[SqliteOutbox]:
         await outbox.close()
 
 
-def view(outbox: SqliteOutbox) -> OutboxView:
+def view(outbox: SqliteOutbox, plan: Plan | None = None) -> OutboxView:
     """What the Python surface calls `voyado.outbox`."""
-    return OutboxView(outbox, CLOCK)
+    return OutboxView(outbox, CLOCK, plan)

@@ -59,7 +59,22 @@ class _Moment(click.ParamType[int]):
             self.fail(f"{value!r} is neither a time of ISO 8601 nor an age like 90s, 15m, 2h or 7d", param, ctx)
 
 
+class _Duration(click.ParamType[float]):
+    """A duration in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = _AGO.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not a duration like 90s, 15m, 2h or 7d", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
+
+
 ID = _Id()
 CONTACT_TYPE = _ContactType()
 MOMENT = _Moment()
+DURATION = _Duration()
 CHANNEL = click.Choice([channel.value for channel in Channel], case_sensitive=False)

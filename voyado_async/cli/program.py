@@ -22,7 +22,7 @@ class Lazy(NamedTuple):
 COMMANDS = {
     "enqueue": Lazy("voyado_async.cli.enqueue:enqueue", "Write to the outbox."),
     "drain": Lazy("voyado_async.cli.drain:drain", "Deliver what is in the outbox, until told to stop."),
-    "status": Lazy("voyado_async.cli.status:status", "Show where the entries are, and who drains."),
+    "status": Lazy("voyado_async.cli.status:status", "Show what waits, since when, why, and what happens next."),
     "list": Lazy("voyado_async.cli.entries:list_entries", "List entries, newest first, without their content."),
     "show": Lazy("voyado_async.cli.show:show", "Show one entry with its attempts and its file."),
     "files": Lazy("voyado_async.cli.files:files", "List the fallback files, oldest first; mark or withdraw one."),

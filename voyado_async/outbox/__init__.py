@@ -8,6 +8,7 @@ store.py       what a stage may ask of an outbox
 sqlite.py      the store in one SQLite file          sqlite.sql     its named queries
 writer.py      group commit
 moves.py       what happens inside one transaction   file_moves.py  the same for fallback files
+overview.py    what it says of itself in one look     looking.py     the reads behind it
 lock.py        the writers' turn, the right to drain
 wake.py        a poke across processes
 migrate.py     the schema                            queries.py     the loader of named queries

@@ -7,6 +7,7 @@ usual write needs to know; what an outbox has none of is not looked for.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -204,7 +205,8 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
         connection.execute(SQL["head_idle"], {"heads": as_json([(lane, *head) for lane, head in heads.items()])})
     if held:
         refresh(connection, held, new[0].prepared.created)
-    connection.execute(SQL["count_enqueued"], {"last": new[-1].id})
+    kinds = Counter(row[2] for row in rows)
+    connection.execute(SQL["count_enqueued"], {"enqueued": len(rows)} | {kind: kinds[kind] for kind in Kind})
 
 
 def _execute(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -30,11 +30,12 @@ from voyado_async.errors import (
     OutboxMismatch,
     OutboxUnavailable,
 )
-from voyado_async.outbox import file_moves, moves, purging
+from voyado_async.outbox import file_moves, looking, moves, overview, purging
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
+from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -54,11 +55,14 @@ from voyado_async.outbox.verify import verify
 from voyado_async.outbox.wake import Poker
 from voyado_async.outbox.writer import Connection, Writer, connection
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 R = TypeVar("R")
 
 SPAN = 5_000
 """Ids that one look at many entries takes: a few milliseconds of the reader."""
+
+HISTORY = 7 * 86_400_000
+"""How long it is known what came where, span by span (ms)."""
 
 CHUNK = 200
 """Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
@@ -188,7 +192,7 @@ class SqliteOutbox:
         return await self._read(look)
 
     async def next_due(self, now: int) -> int | None:
-        return await self._read(lambda c: _earliest(c, "next_due", now=now))
+        return await self._read(lambda c: looking.earliest(c, "next_due", now=now))
 
     async def mark_sending(self, entry_id: int) -> bool:
         return await self._marks.submit(entry_id)
@@ -258,12 +262,14 @@ class SqliteOutbox:
 
     async def purge(self, entries_before: int, keys_before: int) -> int:
         purged = 0
+        history = (self._clock.now() - HISTORY) // overview.SPAN
         last = (await self._rows("last_id"))[0][0]
         for after in range(0, last, SPAN):
             rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
             for start in range(0, len(rows), CHUNK):
                 ids = [row[0] for row in rows[start : start + CHUNK]]
                 purged += await self._writer.call(partial(purging.purge, ids=ids, before=entries_before), rows=CHUNK)
+        await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
             await self._writer.call(partial(purging.purge_keys, span=span, before=keys_before), rows=CHUNK)
         await self._purge_contacts(entries_before)
@@ -373,7 +379,7 @@ class SqliteOutbox:
 
     async def files(self, *, open_only: bool) -> list[FileRecord]:
         rows = await self._rows("open_files" if open_only else "files")
-        return [_struct(FileRecord, row) for row in rows]
+        return [looking.struct_of(FileRecord, row) for row in rows]
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
         def look(database: sqlite3.Connection) -> list[Message]:
@@ -418,7 +424,7 @@ class SqliteOutbox:
 
     async def attempts(self, entry_id: int) -> list[Attempt]:
         rows = await self._rows("attempts", id=entry_id)
-        return [_struct(Attempt, row) for row in rows]
+        return [looking.struct_of(Attempt, row) for row in rows]
 
     async def body(self, entry_id: int) -> bytes:
         rows = await self._rows("body", id=entry_id)
@@ -431,25 +437,10 @@ class SqliteOutbox:
         return {entry: (State(state), reason) for entry, state, reason in rows}
 
     async def counts(self) -> Counts:
-        def look(database: sqlite3.Connection) -> list[list[Any]]:
-            # One snapshot: what is written between two of these reads must not look like lost.
-            database.execute("BEGIN")
-            try:
-                return [database.execute(SQL[query]).fetchall() for query in ("counts", "counters", "oldest_pending")]
-            finally:
-                database.execute("COMMIT")
+        return await self._read(partial(_in_snapshot, look=looking.counts))
 
-        rows, books, waiting = await self._read(look)
-        states: dict[str, int] = {state.value: 0 for state in State}
-        kinds: dict[str, dict[str, int]] = {}
-        for kind, state, count in rows:
-            states[state] += count
-            kinds.setdefault(kind, {})[state] = count
-        counters, oldest = dict(books), waiting[0][0]
-        return Counts(
-            states=states, kinds=kinds, enqueued=counters["enqueued"], purged=counters["purged"],
-            forgotten=counters["forgotten"], oldest_pending=oldest,
-        )  # fmt: skip
+    async def overview(self, now: int, spans: int) -> Overview:
+        return await self._read(partial(_in_snapshot, look=partial(looking.overview, now=now, spans=spans)))
 
     async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
         # The natural key of a redeem is its assignment's id in lower case.
@@ -458,7 +449,7 @@ class SqliteOutbox:
         return {by_key[row[0]] for row in rows}
 
     async def due_since(self) -> int | None:
-        return await self._read(lambda c: _earliest(c, "due_since"))
+        return await self._read(lambda c: looking.earliest(c, "due_since"))
 
     async def base_url(self) -> str | None:
         rows = await self._rows("fact", name="base_url")
@@ -526,19 +517,17 @@ class SqliteOutbox:
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
 
 
-def _earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:
-    """The earlier of the two ranks' moments."""
-    due = [database.execute(SQL[query], {"rank": rank, **values}).fetchone()[0] for rank in (0, 1)]
-    return min((moment for moment in due if moment is not None), default=None)
-
-
-def _struct(kind: type[T], row: Sequence[Any]) -> T:
-    """A row whose columns stand in the order of the struct's fields. SQLite's 0 and 1 become booleans."""
-    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=False)), kind, strict=False)
+def _in_snapshot(database: sqlite3.Connection, look: Callable[[sqlite3.Connection], R]) -> R:
+    """What is written between two of its reads must not look like lost."""
+    database.execute("BEGIN")
+    try:
+        return look(database)
+    finally:
+        database.execute("COMMIT")
 
 
 def _entry(row: Sequence[Any]) -> EntryRecord:
-    return _struct(EntryRecord, [*row[:-1], msgspec.json.decode(row[-1]) if row[-1] else ()])
+    return looking.struct_of(EntryRecord, [*row[:-1], msgspec.json.decode(row[-1]) if row[-1] else ()])
 
 
 def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:

@@ -84,8 +84,16 @@ WHERE lane.id = new.value ->> 0;
 INSERT INTO body (entry, content) VALUES (0, zeroblob(:size));
 
 -- name: count_enqueued
--- The books are written in the transaction that writes the entries.
-UPDATE counter SET value = :last WHERE name = 'enqueued';
+-- The books are written in the transaction that writes the entries, with one statement for a batch.
+UPDATE counter SET value = value + CASE kind
+    WHEN '' THEN :enqueued
+    WHEN 'redeem' THEN :redeem
+    WHEN 'contact_create' THEN :contact_create
+    WHEN 'contact_update' THEN :contact_update
+    WHEN 'contact_type' THEN :contact_type
+    WHEN 'receipt' THEN :receipt
+END
+WHERE name IN ('enqueued', 'waiting');
 
 -- ---------------------------------------------------------------------------------------------------------- lanes
 
@@ -629,17 +637,56 @@ SELECT content FROM body WHERE entry = :id;
 -- Where these entries are.
 SELECT entry.id, entry.state, entry.reason FROM json_each(:ids) AS wanted JOIN entry ON entry.id = wanted.value;
 
--- name: counts
--- How many entries are where.
-SELECT kind, state, count(*) FROM entry GROUP BY kind, state;
-
 -- name: counters
--- The books.
-SELECT name, value FROM counter;
+-- The books, and how many entries are where. Answers at once, however many entries there are.
+SELECT name, kind, value FROM counter;
+
+-- name: sending_count
+-- What is under way at this moment: a handful.
+SELECT kind, count(*) FROM entry WHERE state = 'sending' GROUP BY kind;
 
 -- name: oldest_pending
 -- When the oldest entry that waits was written.
-SELECT min(created) FROM entry WHERE state IN ('pending', 'sending');
+SELECT created FROM entry WHERE state IN ('pending', 'sending') ORDER BY id LIMIT 1;
+
+-- name: newest
+-- When the newest entry was written.
+SELECT created FROM entry ORDER BY id DESC LIMIT 1;
+
+-- name: look_waiting
+-- Those that have waited longest for the API, and why.
+SELECT created, reason FROM entry WHERE state IN ('pending', 'sending') ORDER BY id LIMIT :limit;
+
+-- name: look_exhausted
+-- Those that have waited longest for a file, and why.
+SELECT created, reason FROM entry WHERE state = 'exhausted' ORDER BY id LIMIT :limit;
+
+-- name: look_rejected
+-- The oldest that wait for a person, and why.
+SELECT created, reason FROM entry WHERE state = 'rejected' ORDER BY id LIMIT :limit;
+
+-- name: look_imported
+-- The next to be confirmed, and when.
+SELECT created, due FROM entry WHERE state = 'imported' ORDER BY due, id LIMIT 1;
+
+-- name: file_totals
+-- The files of each state. There are some dozens for a day of outage.
+SELECT
+    state, count(*), sum(entries), sum(size),
+    min(CASE state WHEN 'imported' THEN imported WHEN 'spooled' THEN created ELSE coalesce(uploaded, created) END)
+FROM file GROUP BY state ORDER BY state;
+
+-- name: written_from
+-- The first entry of this id or a later one, and when it was written.
+SELECT id, created FROM entry WHERE id >= :id ORDER BY id LIMIT 1;
+
+-- name: history
+-- What came where, span by span.
+SELECT span, name, value FROM history WHERE span BETWEEN :first AND :last;
+
+-- name: forget_history
+-- Older spans are of no use to anybody.
+DELETE FROM history WHERE span < :before;
 
 -- name: pending_redeems
 -- Those of these assignments whose redeem is under way on either road, or was delivered since.
@@ -655,6 +702,10 @@ WHERE EXISTS (
 );
 
 -- -------------------------------------------------------------------------------------------------------- verifying
+
+-- name: counts
+-- How many entries are where, counted one by one: what the counters must agree with.
+SELECT kind, state, count(*) FROM entry GROUP BY kind, state;
 
 -- name: without_content
 -- Entries that could not be sent, because what is to be sent is gone.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from voyado_async.delivery import Draft, FileFamily, Kind, Message
 from voyado_async.outbox.states import State
+
+if TYPE_CHECKING:
+    from voyado_async.outbox.overview import Overview
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -372,6 +375,11 @@ class Outbox(Protocol):
 
     async def counts(self) -> Counts:
         """The books."""
+        ...
+
+    async def overview(self, now: int, spans: int) -> Overview:
+        """The books, what waits where and why, the files, who drains, and the history of so many spans up to now, in
+        one snapshot. Its cost does not grow with the outbox."""
         ...
 
     async def states_of(self, entry_ids: Iterable[int]) -> dict[int, tuple[State, str | None]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from voyado_async.delivery import Kind
+from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.moves import SQL
 from voyado_async.outbox.states import AWAY, State
 from voyado_async.outbox.store import Finding
@@ -63,7 +64,7 @@ def verify(database: sqlite3.Connection) -> list[Finding]:
     """Every check, in one snapshot of the database."""
     database.execute("BEGIN")
     try:
-        return [check(database) for check in (_integrity, _references, _accounting, _contents, _lanes)]
+        return [check(database) for check in (_integrity, _references, _accounting, _counters, _contents, _lanes)]
     finally:
         database.execute("COMMIT")
 
@@ -83,10 +84,26 @@ def _references(database: sqlite3.Connection) -> Finding:
 
 def _accounting(database: sqlite3.Connection) -> Finding:
     total = sum(row[2] for row in database.execute(SQL["counts"]).fetchall())
-    books = dict(database.execute(SQL["counters"]).fetchall())
+    books = {name: value for name, kind, value in database.execute(SQL["counters"]).fetchall() if not kind}
     gone = books["purged"] + books["forgotten"]
     told = f"{books['enqueued']} enqueued, {total} here, {gone} purged or forgotten"
     return Finding("accounting", books["enqueued"] == total + gone, told)
+
+
+def _counters(database: sqlite3.Connection) -> Finding:
+    """Counts are told from rows that every move keeps; here they are counted."""
+    told = {(name, kind): value for name, kind, value in database.execute(SQL["counters"]).fetchall() if kind}
+    counted = dict.fromkeys(told, 0)
+    for kind, state, count in database.execute(SQL["counts"]).fetchall():
+        name = WAITING if state in (State.PENDING, State.SENDING) else state
+        counted[name, kind] = counted.get((name, kind), 0) + count
+    wrong = [
+        f"{told.get(place, 'no row')} {kind} {name} are told, {count} are there"
+        for place, count in counted.items()
+        for name, kind in [place]
+        if told.get(place) != count
+    ]
+    return _finding("counters", wrong, "as many entries of each kind are in each state as the counters tell")
 
 
 def _contents(database: sqlite3.Connection) -> Finding:

@@ -23,9 +23,26 @@ HOT = [
     "exhaust_lanes", "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
     "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
-    "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts",
+    "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
 ]  # fmt: skip
 """Run for every write, claim or move, or again and again: flat, however large the backlog is."""
+
+
+LOOKS = {
+    # Tables of some dozens of rows.
+    "facts": ["SCAN meta"],
+    "counters": ["SCAN counter"],
+    # A partial index that holds only what is under way in this very moment.
+    "sending_count": ["SCAN entry USING INDEX entry_sending", "USE TEMP B-TREE FOR GROUP BY"],
+    # In the order of ids, up to a limit: an index of exactly these, or the table from its end.
+    "oldest_pending": ["SCAN entry USING INDEX entry_oldest"],
+    "look_waiting": ["SCAN entry USING INDEX entry_oldest"],
+    "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
+    "look_rejected": ["SCAN entry USING INDEX entry_refused"],
+    "look_imported": ["SCAN entry USING INDEX entry_imported"],
+    "newest": ["SCAN entry"],
+}
+"""What status, metrics and the page ask, every few seconds: never more than these steps, each with an end."""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +96,13 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "exhaust_lanes": "DISTINCT",
     }
     assert [step for step in sorts if not re.search(small.get(name, "never"), step)] == []
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_is_asked_every_few_seconds_reads_nothing_that_grows(database: sqlite3.Connection, name: str) -> None:
+    assert plan(database, SQL[name]) == LOOKS[name]
+    if name not in ("facts", "counters", "sending_count"):
+        assert re.search(r"LIMIT (1|:limit);?$", SQL[name])
 
 
 def test_a_claim_reads_lanes_in_the_order_of_its_index(database: sqlite3.Connection) -> None:

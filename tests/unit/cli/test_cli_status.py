@@ -1,0 +1,250 @@
+"""The status on one screen: what waits and why, the limits of monitoring, and that it costs next to nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cli_calls import BASE_URL, Call, In
+
+from voyado_async.cli.status import Limits, passed
+from voyado_async.cli.status_lines import lines_of
+from voyado_async.delivery import Draft, FileFamily, Kind
+from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview, Standing
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
+from voyado_async.resources.status import Plan, Status, status_of
+
+NOW = 1_800_000_000_000
+MINUTE = 60_000
+
+
+def overview(states: dict[str, int] | None = None, **more: Any) -> Overview:
+    by_state = {state.value: 0 for state in State} | (states or {})
+    total = sum(by_state.values())
+    facts: dict[str, Any] = {
+        "counts": Counts(by_state, {"receipt": by_state}, total, 0, 0, NOW - MINUTE if by_state["pending"] else None),
+        "standing": {}, "due_since": None, "last_enqueued": NOW - 1000, "files": [], "open_files": [],
+        "breaker": None, "drainer": DrainerRecord(4711, "till", NOW - HOUR, NOW), "base_url": BASE_URL, "flow": [],
+    }  # fmt: skip
+    return Overview(**(facts | more))
+
+
+def status(found: Overview, *, running: bool = True, plan: Plan | None = None) -> Status:
+    return status_of(found, outbox="/var/outbox.db", now=NOW, running=running, plan=plan or Plan())
+
+
+def file(state: str, problem: str | None) -> FileRecord:
+    return FileRecord(1, "f.xml", FileFamily.TRANSACTIONS, "Member", "contactId", state, 9, 9, 9, NOW, problem=problem)
+
+
+WAITING = {"waiting": Standing(NOW - MINUTE, {"Http503": 3, "Timeout": 1}, NOW + MINUTE)}
+OPEN = BreakerRecord("open", NOW - 2 * MINUTE, NOW + 30_000)
+WHY = [
+    ("nobody drains", overview({"pending": 4}), False, "nobody drains", "sent when `voyado-async drain` runs", None),
+    (
+        "due now", overview({"pending": 4}, due_since=NOW - 1), True,
+        "in turn", "being sent", None,
+    ),
+    (
+        "a retry", overview({"sending": 1}, standing=WAITING, due_since=NOW + MINUTE), True,
+        "after a failed attempt: Http503, Timeout", "the next attempt", 60,
+    ),
+    (
+        "the breaker is open", overview({"pending": 4}, standing=WAITING, breaker=OPEN, due_since=NOW), True,
+        "Engage is unwell: Http503, Timeout", "a probe asks whether Engage is back", 30,
+    ),
+    (
+        "the key is refused", overview({"pending": 4}, breaker=BreakerRecord("closed", NOW, halted="401")), True,
+        "the API key is refused (401)", "sent when a probe finds that the key works again", None,
+    ),
+    ("held", overview({"pending": 4}), True, "behind entries that left by file", "sent when those are confirmed", None),
+    (
+        "exhausted", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW - MINUTE, {"Http503": 2})}), True,
+        "the retries are used up: Http503",
+        "into a file (every 300 s), or back to the API when it answers", None,
+    ),
+    (
+        "no server", overview({"spooled": 2}, files=[FileTotals("spooled", 1, 2, 99, NOW - MINUTE)]), True,
+        "no file server is set", "a person carries the files: voyado-async files --carried NAME", None,
+    ),
+    (
+        "a file that cannot leave", overview({"spooled": 2}, open_files=[file("spooled", "host_key")]), True,
+        "their files cannot leave (host_key)", "the upload is tried again", None,
+    ),
+    (
+        "uploaded", overview({"uploaded": 2}, files=[FileTotals("uploaded", 1, 2, 99, NOW - MINUTE)]), True,
+        "their files are with Engage", "Engage's next import", 3540,
+    ),
+    (
+        "imported", overview({"imported": 2}, standing={"imported": Standing(NOW - MINUTE, {}, NOW + 5000)}), True,
+        "Engage has taken their files", "confirmed over the API", 5,
+    ),
+    (
+        "imported in an outage", overview({"imported": 2}, breaker=OPEN), True,
+        "Engage has taken their files", "confirmed over the API when Engage answers", None,
+    ),
+    (
+        "rejected", overview({"rejected": 2}, standing={"rejected": Standing(NOW - MINUTE, {"NotFound": 2})}), True,
+        "refused for good: NotFound", "a person decides", None,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "running", "why", "then", "seconds"), [row[1:] for row in WHY], ids=[r[0] for r in WHY]
+)
+def test_it_says_why_entries_wait_and_what_happens_next(
+    found: Overview, running: bool, why: str, then: str, seconds: float | None
+) -> None:
+    (waiting,) = status(found, running=running).waiting
+    assert (waiting.why, waiting.next, waiting.next_in_seconds) == (why, then, seconds)
+
+
+def test_the_settings_of_the_second_road_decide_what_comes_next() -> None:
+    (spooled,) = status(overview({"spooled": 1}), plan=Plan(uploads=True)).waiting
+    assert (spooled.why, spooled.next) == ("their files are complete", "the upload")
+    (imported,) = status(overview({"imported": 1}), plan=Plan(confirms=False)).waiting
+    assert imported.next == "nothing: VOYADO_FALLBACK_CONFIRM is off"
+
+
+NEEDS = [
+    ("nothing", overview({"pending": 1, "delivered": 5}), True, []),
+    ("rejected", overview({"rejected": 2}), True, [("2 rejected", "voyado-async list --state rejected")]),
+    ("unattended", overview({"pending": 1}, due_since=NOW - MINUTE), False,
+     [("work is due and nobody drains", "voyado-async drain")]),
+    ("due for less than a minute", overview({"pending": 1}, due_since=NOW - MINUTE + 1), False, []),
+    ("stalled", overview({"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(1, "h", 0, NOW - MINUTE)), True,
+     [("the drainer is stalled", "voyado-async check")]),
+    ("due, and it moves", overview({"pending": 1}, due_since=NOW - MINUTE), True, []),
+    ("refused", overview(breaker=BreakerRecord("closed", 1, halted="403:redeem")), True,
+     [("the API key is refused (403:redeem)", "voyado-async check")]),
+    ("a file", overview(open_files=[file("uploaded", "stays"), file("spooled", "incomplete")]), True,
+     [("file f.xml: stays", "voyado-async files")]),
+    ("the books", msgspec.structs.replace(overview(), counts=Counts(dict.fromkeys(State, 0), {}, 1, 0, 0, None)),
+     True, [("the accounting does not close", "voyado-async verify")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "running", "needs"), [row[1:] for row in NEEDS], ids=[row[0] for row in NEEDS])
+def test_it_says_what_needs_a_person_and_what_to_type(
+    found: Overview, running: bool, needs: list[tuple[str, str]]
+) -> None:
+    told = status(found, running=running)
+    assert [(one.reason, one.command) for one in told.advice] == needs
+    assert told.needs_person == tuple(reason for reason, _ in needs)
+
+
+def test_the_last_hour_tells_whether_it_grows() -> None:
+    spans = [Flow(NOW - HOUR + n * SPAN, 10, {"delivered": 3, "rejected": 1, "discarded": 1}) for n in range(-5, 13)]
+    told = status(overview({"pending": 100, "rejected": 20, "delivered": 50}, flow=spans)).last_hour
+    assert (told.enqueued, told.delivered, told.rejected) == (130, 39, 13)
+    assert (told.open_before, told.open_now) == (120 - 130 + 39 + 13, 120)
+    assert told.rejection_rate == 0.25
+
+
+LIMITS = [
+    ("none", Limits(), []),
+    ("all kept", Limits(60, 10, 25), []),
+    ("age", Limits(age=59.9), ["the oldest entry waits for 1m, longer than 59s"]),
+    ("silence", Limits(silence=0.9), ["nothing was written for 1s, longer than 0s"]),
+    ("rejected", Limits(rejected=24.9), ["25.0 % of the last hour were rejected, more than 24.9 %"]),
+]
+
+
+@pytest.mark.parametrize(("limits", "told"), [row[1:] for row in LIMITS], ids=[row[0] for row in LIMITS])
+def test_limits_are_told_when_they_are_passed(limits: Limits, told: list[str]) -> None:
+    found = status(overview({"pending": 1}, flow=[Flow(NOW, 0, {"delivered": 3, "rejected": 1})]))
+    assert [one.reason for one in passed(found, limits)] == told
+
+
+def test_an_outbox_without_entries_is_silent_and_neither_old_nor_refused() -> None:
+    found = status(overview(last_enqueued=None))
+    assert [one.reason for one in passed(found, Limits(1, 3600, 0))] == ["nothing was ever written, longer than 1h"]
+
+
+def test_a_night_fits_on_one_screen() -> None:
+    """An outage with everything that comes with it."""
+    states = {state.value: 123_456 for state in State if state not in (State.UPLOADED, State.IMPORTED)}
+    reasons = {"PromotionAlreadyRedeemed": 9, "BreakerOpen": 8, "Http503": 7}
+    standing = {
+        name: Standing(NOW - 3 * 24 * HOUR, reasons, NOW + HOUR) for name in ("waiting", "exhausted", "rejected")
+    }
+    kinds = {kind.value: states for kind in Kind}
+    files = [FileTotals(state, 12, 123_456, 9, NOW - HOUR) for state in ("imported", "spooled")]
+    found = status(
+        overview(
+            states,
+            counts=Counts(dict.fromkeys(State, 0) | states, kinds, 9, 0, 0, NOW - 3 * 24 * HOUR),
+            standing=standing,
+            files=files,
+            breaker=OPEN,
+            due_since=NOW - HOUR,
+            open_files=[file("spooled", "login")],
+        )
+    )
+    lines = lines_of(found)
+    assert len(lines) <= 24
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def test_advice_is_counted_where_there_is_too_much_of_it() -> None:
+    lines = lines_of(status(overview(open_files=[file("uploaded", "stays")] * 20)))
+    assert lines[-1] == "  and 14 more: voyado-async status --json"
+
+
+def test_limits_need_check_and_check_looks_once(call: Call) -> None:
+    assert call("status", "--max-age", "1m").exit_code == 2
+    assert call("status", "--check", "--max-age", "soon").exit_code == 2
+    assert call("status", "--check", "--watch").exit_code == 2
+
+
+def test_check_counts_passed_limits_as_a_person_needed(call: Call, in_outbox: In) -> None:
+    in_outbox(lambda outbox: outbox.enqueue([Draft(Kind.RECEIPT, b"{}", "contact:a")]))
+    assert call("status", "--check", "--max-age", "1h", "--max-silence", "1h", "--max-rejected", "0").exit_code == 0
+    silent = call("status", "--check", "--max-silence", "0s", "--json")
+    assert silent.exit_code == 3
+    (told,) = json.loads(silent.stdout)["needs_person"]
+    assert told.startswith("nothing was written for")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["list"], ["files"], ["verify"], ["show", "1"]])
+def test_looking_imports_neither_aiohttp_nor_what_only_others_need(arguments: list[str], in_outbox: In) -> None:
+    async def write(outbox: SqliteOutbox) -> None:
+        await outbox.enqueue([Draft(Kind.RECEIPT, b"{}", "contact:a")])
+
+    in_outbox(write)
+    code = (
+        "import sys\nfrom voyado_async.cli.program import program\n"
+        f"program({arguments!r}, standalone_mode=False)\n"
+        "heavy = ('aiohttp', 'asyncssh', 'lxml', 'rich', 'cryptography', 'prometheus_client', 'jinja2')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_watch_shows_it_again_until_it_is_told_to_stop(in_outbox: In, home: Path) -> None:
+    in_outbox(lambda outbox: outbox.enqueue([Draft(Kind.RECEIPT, b"{}", "contact:a")]))
+    command = [sys.executable, "-W", "error", "-m", "voyado_async", "status", "--watch", "--interval", "0.1", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["states"]["pending"] == 1
+        in_outbox(lambda outbox: outbox.cancel(1, "Cancelled"))
+        deadline = time.monotonic() + 20
+        while json.loads(process.stdout.readline())["states"]["discarded"] == 0:
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(timeout=10), process.stderr and process.stderr.read()) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,142 @@
+"""The reads behind `counts` and `overview`, each inside one snapshot of the database.
+
+They are asked for often (a page, metrics, a status that is watched), so none of them may read what grows: counts come
+from counter rows, the oldest from indexes in the order of ids, reasons from a few entries of each state.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.overview import SPAN, FileTotals, Flow, Overview, Standing
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+LOOKED_AT = 200
+"""So many entries of a state are asked for their reasons."""
+
+WAITING = "waiting"
+"""The counter of `pending` and `sending` together."""
+
+_OPEN = (State.SPOOLED, State.UPLOADED)
+
+
+def struct_of(kind: type[T], row: Sequence[Any]) -> T:
+    """A row whose columns stand in the order of the struct's fields. SQLite's 0 and 1 become booleans."""
+    return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=False)), kind, strict=False)
+
+
+def counts(database: sqlite3.Connection) -> Counts:
+    """The books, from the rows that every move keeps."""
+    books: dict[str, int] = {}
+    kinds: dict[str, dict[str, int]] = {}
+    sending = dict(database.execute(SQL["sending_count"]).fetchall())
+    for name, kind, value in database.execute(SQL["counters"]).fetchall():
+        if not kind:
+            books[name] = value
+        elif name == WAITING:
+            under_way = sending.get(kind, 0)
+            kinds.setdefault(kind, {}).update({State.PENDING.value: value - under_way, State.SENDING.value: under_way})
+        else:
+            kinds.setdefault(kind, {})[name] = value
+    oldest = database.execute(SQL["oldest_pending"]).fetchone()
+    return Counts(
+        states={state.value: sum(by.get(state, 0) for by in kinds.values()) for state in State},
+        kinds={
+            kind: {state: count for state, count in by.items() if count}
+            for kind, by in kinds.items()
+            if any(by.values())
+        },
+        enqueued=books["enqueued"],
+        purged=books["purged"],
+        forgotten=books["forgotten"],
+        oldest_pending=oldest[0] if oldest else None,
+    )
+
+
+def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
+    """Everything at once; the history of so many spans, the one of this moment included."""
+    found = counts(database)
+    facts = dict(database.execute(SQL["facts"]).fetchall())
+    newest = database.execute(SQL["newest"]).fetchone()
+    breaker, drainer = facts.get("breaker"), facts.get("drainer")
+    return Overview(
+        counts=found,
+        standing=_standing(database, now),
+        due_since=earliest(database, "due_since"),
+        last_enqueued=newest[0] if newest else None,
+        files=[struct_of(FileTotals, row) for row in database.execute(SQL["file_totals"]).fetchall()],
+        open_files=[struct_of(FileRecord, row) for row in database.execute(SQL["open_files"]).fetchall()],
+        breaker=None if breaker is None else msgspec.json.decode(breaker, type=BreakerRecord),
+        drainer=None if drainer is None else msgspec.json.decode(drainer, type=DrainerRecord),
+        base_url=facts.get("base_url"),
+        flow=flow(database, found.enqueued, now, spans),
+    )
+
+
+def earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:
+    """The earlier of the two ranks' moments."""
+    due = [database.execute(SQL[query], {"rank": rank, **values}).fetchone()[0] for rank in (0, 1)]
+    return min((moment for moment in due if moment is not None), default=None)
+
+
+def _standing(database: sqlite3.Connection, now: int) -> dict[str, Standing]:
+    """The states in which entries wait, by name; none where nothing does."""
+    found: dict[str, Standing] = {}
+    queries = {WAITING: "look_waiting", State.EXHAUSTED: "look_exhausted", State.REJECTED: "look_rejected"}
+    for name, query in queries.items():
+        rows = database.execute(SQL[query], {"limit": LOOKED_AT}).fetchall()
+        if rows:
+            due = earliest(database, "next_due", now=now) if name == WAITING else None
+            found[str(name)] = Standing(min(row[0] for row in rows), _by_frequency(row[1] for row in rows), due)
+    confirmed_next = database.execute(SQL["look_imported"]).fetchone()
+    if confirmed_next is not None:
+        found[State.IMPORTED.value] = Standing(confirmed_next[0], {}, confirmed_next[1])
+    return found
+
+
+def _by_frequency(reasons: Any) -> dict[str, int]:
+    frequency: dict[str, int] = {}
+    for reason in reasons:
+        if reason is not None:
+            frequency[reason] = frequency.get(reason, 0) + 1
+    return dict(sorted(frequency.items(), key=lambda item: -item[1]))
+
+
+def flow(database: sqlite3.Connection, enqueued: int, now: int, spans: int) -> list[Flow]:
+    """What was written and what came where, span by span.
+
+    Ids are given in the order of writing and none is left out, so how much was written in a span is the distance of two
+    ids, found by halving: writing needs no clockwork of its own for it. A clock that was set back blurs it.
+    """
+    last = now // SPAN
+    first = last - spans + 1
+    moved: dict[int, dict[str, int]] = {span: {} for span in range(first, last + 1)}
+    for span, name, value in database.execute(SQL["history"], {"first": first, "last": last}).fetchall():
+        moved[span][name] = value
+    edges = []
+    lowest = 1
+    for span in range(first, last + 1):
+        lowest = _first_written(database, span * SPAN, lowest, enqueued + 1)
+        edges.append(lowest)
+    edges.append(enqueued + 1)
+    return [Flow(span * SPAN, edges[i + 1] - edges[i], moved[span]) for i, span in enumerate(moved)]
+
+
+def _first_written(database: sqlite3.Connection, since: int, lowest: int, end: int) -> int:
+    """The first id of those from `lowest` up to `end` that was written at `since` or later; `end` where none was."""
+    while lowest < end:
+        middle = (lowest + end) // 2
+        row = database.execute(SQL["written_from"], {"id": middle}).fetchone()
+        if row is None or row[1] >= since:
+            end = middle
+        else:
+            lowest = row[0] + 1
+    return lowest

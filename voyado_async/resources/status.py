@@ -1,0 +1,267 @@
+"""What an operator is told in one look, out of one snapshot of the outbox. Pure: `status_of`.
+
+What waits, since when, why, what happens next and when; the last hour; and what needs a person, with the command that
+helps. Everything here may be shown to anybody: ids, states, codes, names of files; nothing of a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from voyado_async.outbox.looking import WAITING
+from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import BreakerRecord
+from voyado_async.settings import Settings
+
+STALLED = 60_000
+"""Work is due and nothing moved for so long (ms): somebody has to look (DESIGN 3, "One drainer per outbox")."""
+
+HOUR_OF_SPANS = HOUR // SPAN + 1
+"""Spans of the last hour; the one of this moment is not over, so that it is up to five minutes more."""
+
+_NONE = Standing(None, {})
+
+
+class DrainerStatus(msgspec.Struct, frozen=True):
+    """Who drains. `stalled`: somebody does, work is due, and nothing has moved for a minute."""
+
+    running: bool
+    pid: int | None
+    stalled: bool
+    problem: str | None
+
+
+class Accounting(msgspec.Struct, frozen=True):
+    """The books: `enqueued` is the sum over all states and what was purged or forgotten, or `balanced` is false."""
+
+    enqueued: int
+    purged: int
+    forgotten: int
+    balanced: bool
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The entries of one state that is not final."""
+
+    state: str
+    """`pending` stands for `sending`, too."""
+    count: int
+    oldest_seconds: float | None
+    """How long ago the oldest was written, or its file came to this state."""
+    why: str
+    next: str
+    """What happens next by itself, or what a person has to do."""
+    next_in_seconds: float | None
+    """When; null where it depends on something else, negative where it is late."""
+
+
+class LastHour(msgspec.Struct, frozen=True):
+    """The last 60 to 65 minutes."""
+
+    enqueued: int
+    delivered: int
+    rejected: int
+    exhausted: int
+    open_before: int
+    """How many entries were not final at its beginning."""
+    open_now: int
+
+    @property
+    def rejection_rate(self) -> float:
+        """The share of what Engage refused, 0 to 1; 0 where nothing came to an end."""
+        ended = self.delivered + self.rejected
+        return self.rejected / ended if ended else 0.0
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """Something that needs a person, and the command that tells more or mends it."""
+
+    reason: str
+    command: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What `voyado-async status --json` prints. Fields stay; new ones may come."""
+
+    outbox: str
+    base_url: str | None
+    states: dict[str, int]
+    kinds: dict[str, dict[str, int]]
+    oldest_pending_seconds: float | None
+    breaker: str
+    halted: str | None
+    drainer: DrainerStatus
+    files: dict[str, int]
+    accounting: Accounting
+    needs_person: tuple[str, ...]
+    """Why somebody has to look; empty where nobody has to."""
+    breaker_seconds: float | None = None
+    """For how long the breaker has been as it is."""
+    next_probe_in_seconds: float | None = None
+    """When Engage is asked again, while the breaker is open."""
+    last_enqueued_seconds: float | None = None
+    """How long ago the newest entry was written."""
+    waiting: tuple[Waiting, ...] = ()
+    """What is not final, in the order of the way of an entry."""
+    last_hour: LastHour = LastHour(0, 0, 0, 0, 0, 0)
+    advice: tuple[Advice, ...] = ()
+    """`needs_person` with what to type, in the same order."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the settings say of the second road. Durations are seconds."""
+
+    gathers_every: float = 300.0
+    imports_every: float = 3600.0
+    uploads: bool = False
+    """A file server is set."""
+    confirms: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> Plan:
+        return cls(
+            settings.fallback_interval,
+            settings.import_period,
+            settings.sftp_host is not None,
+            settings.fallback_confirm,
+        )
+
+
+def status_of(found: Overview, *, outbox: str, now: int, running: bool, plan: Plan) -> Status:
+    """The report. `running`: somebody holds the right to drain at this moment."""
+    counts, breaker = found.counts, found.breaker or BreakerRecord("closed", 0)
+    is_due = found.due_since is not None and now - found.due_since >= STALLED
+    record = found.drainer
+    stalled = running and is_due and record is not None and now - record.progress >= STALLED
+    drainer = DrainerStatus(
+        running, record.pid if running and record else None, stalled, record.problem if record else None
+    )
+    advice = tuple(_advice(found, breaker, stalled=stalled, unattended=is_due and not running))
+    asks_again = breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
+    return Status(
+        outbox=outbox,
+        base_url=found.base_url,
+        states=counts.states,
+        kinds=counts.kinds,
+        oldest_pending_seconds=_ago(counts.oldest_pending, now),
+        breaker=breaker.state,
+        halted=breaker.halted,
+        drainer=drainer,
+        files={total.state: total.files for total in found.files},
+        accounting=Accounting(counts.enqueued, counts.purged, counts.forgotten, counts.balanced),
+        needs_person=tuple(one.reason for one in advice),
+        breaker_seconds=_ago(breaker.since or None, now),
+        next_probe_in_seconds=(breaker.next_probe - now) / 1000 if asks_again else None,
+        last_enqueued_seconds=_ago(found.last_enqueued, now),
+        waiting=tuple(_waiting(found, breaker, plan, running=running, now=now)),
+        last_hour=last_hour(found),
+        advice=advice,
+    )
+
+
+def last_hour(found: Overview) -> LastHour:
+    """The sum of the last spans."""
+    spans = found.flow[-HOUR_OF_SPANS:]
+    final = sum(found.counts.states[state] for state in (State.DELIVERED, State.DISCARDED))
+    open_now = sum(found.counts.states.values()) - final
+    enqueued = sum(span.enqueued for span in spans)
+    came_to = {state: sum(span.count(state) for span in spans) for state in State}
+    before = open_now - enqueued + came_to[State.DELIVERED] + came_to[State.DISCARDED]
+    return LastHour(
+        enqueued=enqueued,
+        delivered=came_to[State.DELIVERED],
+        rejected=came_to[State.REJECTED],
+        exhausted=came_to[State.EXHAUSTED],
+        open_before=max(0, before),  # what was forgotten meanwhile is not in the books of the hour
+        open_now=open_now,
+    )
+
+
+def _advice(found: Overview, breaker: BreakerRecord, *, stalled: bool, unattended: bool) -> Iterator[Advice]:
+    if rejected := found.counts.states[State.REJECTED]:
+        yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
+    for file in found.open_files:
+        if file.problem not in (None, "incomplete"):
+            yield Advice(f"file {file.name}: {file.problem}", "voyado-async files")
+    if unattended:
+        yield Advice("work is due and nobody drains", "voyado-async drain")
+    if stalled:
+        yield Advice("the drainer is stalled", "voyado-async check")
+    if breaker.halted:
+        yield Advice(f"the API key is refused ({breaker.halted})", "voyado-async check")
+    if not found.counts.balanced:
+        yield Advice("the accounting does not close", "voyado-async verify")
+
+
+def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bool, now: int) -> Iterator[Waiting]:
+    states, standing = found.counts.states, found.standing
+    since = {total.state: total.since for total in found.files}
+
+    def waiting(state: State, count: int, oldest: int | None, why: str, then: str, at: int | None = None) -> Waiting:
+        return Waiting(state, count, _ago(oldest, now), why, then, None if at is None else (at - now) / 1000)
+
+    if count := states[State.PENDING] + states[State.SENDING]:
+        mine = standing.get(WAITING, _NONE)
+        yield waiting(State.PENDING, count, mine.oldest, *_why_pending(found, breaker, mine, running=running, now=now))
+    if count := states[State.EXHAUSTED]:
+        mine = standing.get(State.EXHAUSTED, _NONE)
+        then = f"into a file (every {plan.gathers_every:g} s), or back to the API when it answers"
+        yield waiting(State.EXHAUSTED, count, mine.oldest, f"the retries are used up{_reasons(mine)}", then)
+    if count := states[State.SPOOLED]:
+        yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, plan))
+    if count := states[State.UPLOADED]:
+        uploaded = since.get("uploaded", since.get("uploading"))
+        at = None if uploaded is None else uploaded + int(plan.imports_every * 1000)
+        yield waiting(State.UPLOADED, count, uploaded, "their files are with Engage", "Engage's next import", at)
+    if count := states[State.IMPORTED]:
+        mine = standing.get(State.IMPORTED, _NONE)
+        why = "Engage has taken their files"
+        if not plan.confirms:
+            yield waiting(State.IMPORTED, count, mine.oldest, why, "nothing: VOYADO_FALLBACK_CONFIRM is off")
+        elif breaker.state != "closed":
+            yield waiting(State.IMPORTED, count, mine.oldest, why, "confirmed over the API when Engage answers")
+        else:
+            yield waiting(State.IMPORTED, count, mine.oldest, why, "confirmed over the API", mine.next_due)
+    if count := states[State.REJECTED]:
+        mine = standing.get(State.REJECTED, _NONE)
+        yield waiting(State.REJECTED, count, mine.oldest, f"refused for good{_reasons(mine)}", "a person decides")
+
+
+def _why_pending(
+    found: Overview, breaker: BreakerRecord, mine: Standing, *, running: bool, now: int
+) -> tuple[str, str, int | None]:
+    """Why they wait, what comes next, and when (ms)."""
+    if breaker.halted and ":" not in breaker.halted:
+        return f"the API key is refused ({breaker.halted})", "sent when a probe finds that the key works again", None
+    if not running:
+        return "nobody drains", "sent when `voyado-async drain` runs", None
+    if breaker.state != "closed":
+        return f"Engage is unwell{_reasons(mine)}", "a probe asks whether Engage is back", breaker.next_probe
+    if found.due_since is None:
+        return "behind entries that left by file", "sent when those are confirmed", None
+    if found.due_since <= now:
+        return f"in turn{_reasons(mine)}", "being sent", None
+    return f"after a failed attempt{_reasons(mine)}", "the next attempt", mine.next_due
+
+
+def _why_spooled(found: Overview, plan: Plan) -> tuple[str, str]:
+    problems = sorted({file.problem for file in found.open_files if file.state == "spooled" and file.problem})
+    if problems:
+        return f"their files cannot leave ({', '.join(problems)})", "the upload is tried again"
+    if not plan.uploads:
+        return "no file server is set", "a person carries the files: voyado-async files --carried NAME"
+    return "their files are complete", "the upload"
+
+
+def _reasons(standing: Standing) -> str:
+    """The two most frequent ones."""
+    told = list(standing.reasons)[:2]
+    return f": {', '.join(told)}" if told else ""
+
+
+def _ago(moment: int | None, now: int) -> float | None:
+    """Seconds since then; none where the clock was set back."""
+    return None if moment is None else max(0.0, (now - moment) / 1000)
