@@ -208,8 +208,8 @@ def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bo
         yield waiting(State.PENDING, count, mine.oldest, *_why_pending(found, breaker, mine, running=running, now=now))
     if count := states[State.EXHAUSTED]:
         mine = standing.get(State.EXHAUSTED, _NONE)
-        then = f"into a file (every {plan.gathers_every:g} s), or back to the API when it answers"
-        yield waiting(State.EXHAUSTED, count, mine.oldest, f"the retries are used up{_reasons(mine)}", then)
+        then = f"a file (every {plan.gathers_every:g} s), or the API when it is back"
+        yield waiting(State.EXHAUSTED, count, mine.oldest, f"retries used up{_reasons(mine)}", then)
     if count := states[State.SPOOLED]:
         yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, plan))
     if count := states[State.UPLOADED]:

@@ -69,8 +69,8 @@ WHY = [
     ("held", overview({"pending": 4}), True, "behind entries that left by file", "sent when those are confirmed", None),
     (
         "exhausted", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW - MINUTE, {"Http503": 2})}), True,
-        "the retries are used up: Http503",
-        "into a file (every 300 s), or back to the API when it answers", None,
+        "retries used up: Http503",
+        "a file (every 300 s), or the API when it is back", None,
     ),
     (
         "no server", overview({"spooled": 2}, files=[FileTotals("spooled", 1, 2, 99, NOW - MINUTE)]), True,
