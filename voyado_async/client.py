@@ -115,7 +115,7 @@ class VoyadoClient:
             self._ids = ContactIds(outbox, self._clock)
             stack.push_async_callback(self._ids.close)
             self.contacts = Contacts(writes, self._ids, self._open_reads, self._settings, self._open_direct)
-            self.promotions = Promotions(writes, outbox, self._open_reads)
+            self.promotions = Promotions(writes, outbox, self._open_reads, self._open_direct)
             self.receipts = Receipts(writes)
             self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
             if self._settings.base_url is not None and self._settings.api_key is not None:

@@ -7,7 +7,7 @@ at all raises EngageError, whose text holds no value of the answer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -21,17 +21,25 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     ReadMoment: TypeAlias = datetime | None
     ReadNumber: TypeAlias = Decimal | None
+    ReadDay: TypeAlias = date | None
+    ReadText: TypeAlias = str | None
 else:
 
     class _Readable(type):
         def __instancecheck__(cls, value: object) -> bool:
-            return isinstance(value, (datetime, Decimal, NoneType))
+            return isinstance(value, (date, Decimal, str, NoneType))
 
     class ReadMoment(metaclass=_Readable):
         """The annotation of a time in an answer: aware, or None when it is absent, unreadable or without its offset."""
 
     class ReadNumber(metaclass=_Readable):
         """The annotation of a number in an answer, in quotes or not: exact, or None when it is absent or unreadable."""
+
+    class ReadDay(metaclass=_Readable):
+        """The annotation of a day in an answer; a time behind it is cut off. None when it is absent or unreadable."""
+
+    class ReadText(metaclass=_Readable):
+        """The annotation of a text or a number that names something; None when it is absent or anything else."""
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -80,6 +88,19 @@ def read_moment(value: object) -> datetime | None:
     return None if moment.tzinfo is None else moment
 
 
+def read_day(value: object) -> date | None:
+    """A day of an answer, with a time behind it or not; None if it is none."""
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def read_text(value: object) -> str | None:
+    """A text of an answer, or a number as text; None if it is neither."""
+    return str(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+
+
 def read_money(value: object) -> Money | None:
     """``{"currency", "amount"}`` of an answer; None if it is not that."""
     match value:
@@ -88,9 +109,14 @@ def read_money(value: object) -> Money | None:
     return None
 
 
-_READ: dict[object, Callable[[object], datetime | Decimal | None]] = {ReadMoment: read_moment, ReadNumber: read_number}
+_READ: dict[object, Callable[[object], date | Decimal | str | None]] = {
+    ReadMoment: read_moment,
+    ReadNumber: read_number,
+    ReadDay: read_day,
+    ReadText: read_text,
+}
 
 
-def _tolerant(kind: type, value: object) -> datetime | Decimal | None:
+def _tolerant(kind: type, value: object) -> date | Decimal | str | None:
     """msgspec's hook for the annotations of this module."""
     return _READ[kind](value)

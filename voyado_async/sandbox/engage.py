@@ -149,12 +149,17 @@ def post_receipt(engage: Engage, call: Call) -> Reply:
 
 def get_transactions(engage: Engage, call: Call) -> Reply:
     """A page of stored receipts, newest first (ref 5.4)."""
-    exchange.only_query(call, "contactId", "offset", "count")
-    contact = engage.contact(call.params.get("contact") or call.query.get("contactId", ""))
+    contact = engage.contact(exchange.contact_of(call, "offset", "count"))
+    mine = [r for r in engage.state.receipts.values() if r["contactId"] == contact.id]
+    rows = [_transaction(number, receipt) for number, receipt in enumerate(mine, 1)][::-1]
+    return page_of(call, rows)
+
+
+def page_of(call: Call, rows: list[dict[str, Any]]) -> Reply:
+    """The page that `offset` and `count` ask for (ref 3.6, 5.4)."""
     offset, count = (_whole(call.query.get(name, default)) for name, default in (("offset", "0"), ("count", "100")))
-    mine = [r for r in engage.state.receipts.values() if r["contactId"] == contact.id][::-1]
-    page = [_transaction(at, receipt) for at, receipt in enumerate(mine)][offset : offset + count]
-    return Reply.json(200, {"count": len(page), "offset": offset, "totalCount": len(mine), "items": page})
+    page = rows[offset : offset + count]
+    return Reply.json(200, {"count": len(page), "offset": offset, "totalCount": len(rows), "items": page})
 
 
 def _whole(text: str) -> int:
@@ -163,12 +168,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _transaction(at: int, receipt: dict[str, Any]) -> dict[str, Any]:
+def _transaction(number: int, receipt: dict[str, Any]) -> dict[str, Any]:
     net = receipt["totalGrossPrice"] - sum(
         -item["taxAmount"] if item["type"] == "RETURN" else item["taxAmount"] for item in receipt["items"]
     )
     return {
-        "id": at + 1,
+        "id": number,
         "transactionNumber": receipt.get("receiptNumber"),
         "createdDate": receipt["createdDate"],
         "storeName": receipt["storeExternalId"],

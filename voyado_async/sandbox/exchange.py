@@ -122,6 +122,15 @@ def object_of(call: Call, allowed: frozenset[str] | None = None) -> dict[str, An
     return value
 
 
+def contact_of(call: Call, *names: str) -> str:
+    """Whose list is asked for: v3 has the contact in the query, v2 in the path (ref 1.8). Refuses other parameters."""
+    if call.version == 2:
+        only_query(call, *names)
+        return call.params["contact"]
+    only_query(call, "contactId", *names)
+    return call.query.get("contactId", "")
+
+
 def only_query(call: Call, *names: str) -> None:
     """Refuse query parameters that this call does not have."""
     if unknown := call.query.keys() - set(names):

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from voyado_async.sandbox.contact_fields import GUID, is_day
+from voyado_async.sandbox.contact_fields import GUID
 from voyado_async.sandbox.engage import Engage, Route
-from voyado_async.sandbox.exchange import Call, Refused, Reply, object_of, only_query
+from voyado_async.sandbox.exchange import Call, Refused, Reply, contact_of, object_of, only_query
 from voyado_async.sandbox.state import Assignment, Origin, Promotion, channel_value
 
 CHANNELS = ("POS", "ECOM", "OTHER")
-_VALUE_TYPES = ("PERCENT", "MONEY", "EXTERNALOFFER", "MANUAL", "SWIPE")
-_DEFINITION = frozenset({"externalId", "name", "validity", "presentation", "redemptionChannels"})
 
 
 def list_assignments(engage: Engage, call: Call) -> Reply:
     """Active assignments of a contact, redeemed ones included (ref 3.2)."""
-    only_query(call, "contactId", "redemptionChannelType")
-    contact = engage.contact(call.params.get("contact") or call.query.get("contactId", ""))
+    contact = engage.contact(contact_of(call, "redemptionChannelType"))
     channel = call.query.get("redemptionChannelType")
     if channel is not None and channel not in CHANNELS:
         raise Refused(400, "NotAValidRedemptionChannel")
@@ -101,10 +97,13 @@ def redeem(engage: Engage, call: Call) -> Reply:
 
 def assign(engage: Engage, call: Call) -> Reply:
     """Assign a promotion (ref 3.4); repeating it assigns once more."""
+    only_query(call)
     if call.version == 3:
         body = object_of(call, frozenset({"contactId", "promotionId"}))
         contact_id, promotion_id = body.get("contactId"), body.get("promotionId")
     else:
+        if call.body:
+            raise Refused(400, "BadRequest", "The path says it all")
         contact_id, promotion_id = call.params["contact"], call.params["promotion"]
     if not isinstance(contact_id, str):
         raise Refused(400, "InvalidContactId")
@@ -133,143 +132,6 @@ def _expiry(promotion: Promotion, now: datetime) -> datetime | None:
     return datetime.combine(date.fromisoformat(end), datetime.max.time().replace(microsecond=0), now.tzinfo)
 
 
-def create_definition(engage: Engage, call: Call) -> Reply:
-    """A draft (ref 3.5)."""
-    only_query(call)
-    definition = _definition(call)
-    external_id = definition.get("externalId")
-    if external_id is not None and _by_external_id(engage, external_id):
-        raise Refused(400, "BadRequest", "externalId is taken")
-    promotion = engage.state.add_promotion(
-        external_id=external_id,
-        name=definition["name"],
-        status="Draft",
-        channels=definition.get("redemptionChannels") or [],
-        validity=definition["validity"],
-        presentation=definition.get("presentation"),
-    )
-    engage.journal.commit("promotion", promotion.id, "rest", call.seq)
-    return Reply.json(200, {"id": promotion.id})
-
-
-def get_definition(engage: Engage, call: Call) -> Reply:
-    return Reply.json(200, _shown_definition(_sought(engage, call)))
-
-
-def put_definition(engage: Engage, call: Call) -> Reply:
-    promotion = _draft(engage, call)
-    definition = _definition(call)
-    promotion.external_id = definition.get("externalId")
-    promotion.name = definition["name"]
-    promotion.validity = definition["validity"]
-    promotion.presentation = definition.get("presentation") or {}
-    promotion.channels = definition.get("redemptionChannels") or []
-    engage.journal.commit("promotion", promotion.id, "rest", call.seq)
-    return Reply.json(200, _shown_definition(promotion))
-
-
-def get_validity(engage: Engage, call: Call) -> Reply:
-    return Reply.json(200, _sought(engage, call).validity)
-
-
-def put_validity(engage: Engage, call: Call) -> Reply:
-    promotion = _draft(engage, call)
-    promotion.validity = _validity(object_of(call))
-    engage.journal.commit("promotion", promotion.id, "rest", call.seq)
-    return Reply.json(200, promotion.validity)
-
-
-def delete_definition(engage: Engage, call: Call) -> Reply:
-    """Only while nobody has it (ref 3.5)."""
-    promotion = _sought(engage, call)
-    if any(a.promotion_id == promotion.id for a in engage.state.assignments.values()):
-        raise Refused(400, "BadRequest", "The promotion is assigned")
-    del engage.state.promotions[promotion.id]
-    engage.journal.commit("promotion", promotion.id, "rest", call.seq, {"deleted": True})
-    return Reply(status=200)
-
-
-def _by_external_id(engage: Engage, external_id: str) -> Promotion | None:
-    return next((p for p in engage.state.promotions.values() if p.external_id == external_id), None)
-
-
-def _sought(engage: Engage, call: Call) -> Promotion:
-    """The definition by its id in the path, or by `externalId` in the query."""
-    if "promotion" in call.params:
-        only_query(call)
-        if not GUID.fullmatch(call.params["promotion"]):
-            raise Refused(400, "InvalidPromotionId")
-        promotion = engage.state.promotions.get(call.params["promotion"].lower())
-    else:
-        only_query(call, "externalId")
-        promotion = _by_external_id(engage, call.query.get("externalId", ""))
-    if promotion is None:
-        raise Refused(404, "PromotionNotFound")
-    return promotion
-
-
-def _draft(engage: Engage, call: Call) -> Promotion:
-    promotion = _sought(engage, call)
-    if promotion.status != "Draft":
-        raise Refused(400, "BadRequest", "Only a draft can be changed")
-    return promotion
-
-
-def _definition(call: Call) -> dict[str, Any]:
-    body = object_of(call, _DEFINITION)
-    if not isinstance(body.get("name"), str) or not body["name"]:
-        raise Refused(400, "BadRequest", "name is missing")
-    _validity(body.get("validity"))
-    if not isinstance(body.get("presentation") or {}, dict):
-        raise Refused(400, "BadRequest", "presentation is not an object")
-    channels = body.get("redemptionChannels") or []
-    if not isinstance(channels, list):
-        raise Refused(400, "BadRequest", "redemptionChannels is not an array")
-    for row in channels:
-        if not isinstance(row, dict):
-            raise Refused(400, "BadRequest", "A channel is not an object")
-        if row.get("type") not in CHANNELS or row.get("valueType") not in _VALUE_TYPES:
-            raise Refused(400, "BadRequest", "A channel's type or valueType is unknown")
-        if not isinstance(row.get("value"), str):
-            raise Refused(400, "BadRequest", "A channel's value is a string")
-        if row["valueType"] in ("PERCENT", "MONEY") and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", row["value"]):
-            raise Refused(400, "BadRequest", "A channel's value is not a number")
-    return body
-
-
-def _validity(value: object) -> dict[str, Any]:
-    """startDate, and endDate or assignedValidity; days only (ref 3.5)."""
-    if not isinstance(value, dict) or value.keys() - {"startDate", "endDate", "assignedValidity"}:
-        raise Refused(400, "BadRequest", "validity is missing or has unknown fields")
-    if "startDate" not in value:
-        raise Refused(400, "BadRequest", "validity.startDate is missing")
-    for name in ("startDate", "endDate"):
-        day = value.get(name)
-        if day is None and name == "endDate":
-            continue
-        if not isinstance(day, str) or not is_day(day) or day > "9999-12-30":
-            raise Refused(400, "BadRequest", f"validity.{name} is not a day")
-    span = value.get("assignedValidity")
-    if span is not None and (
-        not isinstance(span, dict) or span.get("unit") not in ("Months", "Days") or type(span.get("amount")) is not int
-    ):
-        raise Refused(400, "BadRequest", "validity.assignedValidity is wrong")
-    return value
-
-
-def _shown_definition(promotion: Promotion) -> dict[str, Any]:
-    return {
-        "id": promotion.id,
-        "externalId": promotion.external_id,
-        "name": promotion.name,
-        "status": promotion.status,
-        "validity": promotion.validity,
-        "presentation": promotion.presentation,
-        "redemptionChannels": promotion.channels,
-    }
-
-
-_MULTI = "promotions/multichannels"
 PROMOTION_ROUTES = (
     Route("GET", "promotion-assignments", list_assignments, (3,)),
     Route("GET", "contacts/{contact}/promotions", list_assignments, (2,)),
@@ -278,13 +140,4 @@ PROMOTION_ROUTES = (
     Route("POST", "promotion-assignments/{assignment}/redeem", redeem, (3,)),
     Route("POST", "contacts/{contact}/promotions/{assignment}/redeem", redeem, (2,)),
     Route("POST", "promotions/codes/{assignment}/redeem", redeem),
-    Route("POST", _MULTI, create_definition),
-    Route("GET", _MULTI, get_definition),
-    Route("DELETE", _MULTI, delete_definition),
-    Route("GET", f"{_MULTI}/validity", get_validity),
-    Route("GET", f"{_MULTI}/{{promotion}}/validity", get_validity),
-    Route("PUT", f"{_MULTI}/{{promotion}}/validity", put_validity),
-    Route("GET", f"{_MULTI}/{{promotion}}", get_definition),
-    Route("PUT", f"{_MULTI}/{{promotion}}", put_definition),
-    Route("DELETE", f"{_MULTI}/{{promotion}}", delete_definition),
 )

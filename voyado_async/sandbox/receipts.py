@@ -151,12 +151,12 @@ RECEIPT: dict[str, Field] = {
 }
 
 
-def problem(value: object, shape: dict[str, Field] = RECEIPT, path: str = "") -> str | None:
-    """The path of the first thing that is wrong, with the reason; None when the value is a proper receipt.
+def problem(value: object, shape: dict[str, Field] = RECEIPT, path: str = "", whole: str = "receipt") -> str | None:
+    """The path of the first thing that is wrong, with the reason; None when the value has the shape of a `whole`.
     An optional field may be null.
     """
     if not isinstance(value, dict):
-        return f"{path or 'receipt'}: not an object"
+        return f"{path or whole}: not an object"
     dot = f"{path}." if path else ""
     for name in value:
         if name not in shape:

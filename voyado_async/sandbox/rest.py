@@ -14,6 +14,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from voyado_async.sandbox.contacts import CONTACT_ROUTES
+from voyado_async.sandbox.definitions import DEFINITION_ROUTES
 from voyado_async.sandbox.engage import RECEIPT_ROUTES, Engage, Router, answer, ids_of
 from voyado_async.sandbox.exchange import Call, Refused, Reply, error_reply, server_error, to_json
 from voyado_async.sandbox.faults import REST_KINDS, Fault, FaultKind, Faults
@@ -21,7 +22,7 @@ from voyado_async.sandbox.journal import Arrival
 from voyado_async.sandbox.listener import Port
 from voyado_async.sandbox.promotions import PROMOTION_ROUTES
 
-ROUTER = Router((*CONTACT_ROUTES, *PROMOTION_ROUTES, *RECEIPT_ROUTES))
+ROUTER = Router((*CONTACT_ROUTES, *PROMOTION_ROUTES, *DEFINITION_ROUTES, *RECEIPT_ROUTES))
 
 _MAX_BODY = 64 * 1024 * 1024
 _SOME_JSON = b'{"id":"0b6f1c52"}'
