@@ -40,6 +40,8 @@ from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.promotions import Promotions
 from voyado_async.resources.receipts import Receipts
 from voyado_async.resources.status import Plan
+from voyado_async.resources.transactions import Transactions
+from voyado_async.resources.vouchers import Vouchers
 from voyado_async.resources.writes import Writes
 from voyado_async.settings import Settings
 
@@ -66,10 +68,10 @@ RESTART = 5.0
 class VoyadoClient:
     """An outbox, and a drainer for it unless a sidecar drains (`drain=False`).
 
-    Use it as `async with VoyadoClient(Settings.from_env()) as voyado:`. The writes of `contacts`, `promotions` and
-    `receipts` return when they are on disk. Leaving the block hands back what is under way within a few seconds and
-    loses nothing. A `session` of the shop's own is used and never closed. `listeners` are told what happens; by default
-    it is logged to the logger ``voyado_async``.
+    Use it as `async with VoyadoClient(Settings.from_env()) as voyado:`. The writes of `contacts`, `promotions`,
+    `receipts` and `vouchers` return when they are on disk. Leaving the block hands back what is under way within a few
+    seconds and loses nothing. A `session` of the shop's own is used and never closed. `listeners` are told what
+    happens; by default it is logged to the logger ``voyado_async``.
 
     Raises ConfigurationError where the settings do not suffice, or the outbox belongs to another Engage.
     """
@@ -77,6 +79,8 @@ class VoyadoClient:
     contacts: Contacts
     promotions: Promotions
     receipts: Receipts
+    transactions: Transactions
+    vouchers: Vouchers
     outbox: OutboxView
 
     def __init__(
@@ -118,6 +122,9 @@ class VoyadoClient:
             self.promotions = Promotions(writes, outbox, self._open_reads, self._open_direct)
             self.receipts = Receipts(writes)
             self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
+            self.transactions = Transactions(self._open_direct)
+            routes = routes_of(self._settings.api_version)
+            self.vouchers = Vouchers(writes, outbox, self._open_direct, routes, self._clock)
             if self._settings.base_url is not None and self._settings.api_key is not None:
                 await self._connect(outbox, stack)
             self._stack = stack.pop_all()

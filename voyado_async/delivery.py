@@ -25,6 +25,11 @@ class Kind(StrEnum):
     CONTACT_UPDATE = "contact_update"
     CONTACT_TYPE = "contact_type"
     RECEIPT = "receipt"
+    VOUCHER_REDEEM = "voucher_redeem"
+
+
+REDEMPTIONS = frozenset({Kind.REDEEM, Kind.VOUCHER_REDEEM})
+"""What goes before the others: somebody else could use it in between."""
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -34,7 +39,8 @@ class Draft(msgspec.Struct, frozen=True):
     body: bytes
     """The content as JSON, in the form that its kind reads back."""
     lane: str
-    """The contact that it belongs to (``contact:<guid>``, ``email:<address>``), or ``assignment:<id>``."""
+    """The contact that it belongs to (``contact:<guid>``, ``email:<address>``); without one ``assignment:<id>`` or
+    ``voucher:<id>``."""
     key: str | None = None
     """Unique per kind; None where nothing natural exists and none was given."""
     natural_key: str | None = None

@@ -51,7 +51,7 @@ CREATE TABLE lane (
     -- the entry whose turn is next; NULL: nothing of this lane may be sent now
     head INTEGER,
     due INTEGER,
-    -- 0: the head is a redeem and goes before the others
+    -- 0: the head redeems something and goes before the others
     rank INTEGER NOT NULL DEFAULT 1,
     -- what entries on the second road hold back: 0 nothing, 1 later updates and type changes, 2 everything later
     hold INTEGER NOT NULL DEFAULT 0,
@@ -77,7 +77,7 @@ CREATE TABLE entry (
     -- ORs, because an IN of more than two words builds a table of them for every statement that inserts
     kind TEXT NOT NULL CHECK (
         kind = 'redeem' OR kind = 'contact_create' OR kind = 'contact_update' OR kind = 'contact_type'
-        OR kind = 'receipt'
+        OR kind = 'receipt' OR kind = 'voucher_redeem'
     ),
     state TEXT NOT NULL CHECK (
         state = 'pending' OR state = 'sending' OR state = 'delivered' OR state = 'rejected' OR state = 'exhausted'

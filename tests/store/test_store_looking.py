@@ -133,6 +133,12 @@ async def test_the_overlay_knows_each_redeem_that_counts_as_done(outbox: Outbox,
     assert await outbox.pending_redeems(["A1"], START + 1) == (set() if state is State.DELIVERED else spent)
 
 
+async def test_the_overlay_knows_vouchers_apart_from_assignments(outbox: Outbox) -> None:
+    await put(outbox, Draft(Kind.VOUCHER_REDEEM, b"{}", "contact:a", "v1", "v1"), draft(Kind.REDEEM, key="a1"))
+    assert await outbox.pending_redeems(["V1", "a1"], START, Kind.VOUCHER_REDEEM) == {"V1"}
+    assert await outbox.pending_redeems(["V1", "a1"], START) == {"a1"}
+
+
 async def test_an_error_is_found_by_its_code_also_where_it_may_have_happened(outbox: Outbox) -> None:
     (entry_id,) = await put(outbox, draft())
     await move(outbox, entry_id, State.PENDING, State.REJECTED, reason="Conflict (may have happened)")

@@ -17,6 +17,7 @@ HOLDS: dict[Kind, frozenset[Kind]] = {
     Kind.CONTACT_TYPE: frozenset(PROFILE),
     Kind.REDEEM: NONE,
     Kind.RECEIPT: NONE,
+    Kind.VOUCHER_REDEEM: NONE,
 }
 """What an entry of each kind holds back of its lane while it is exhausted, spooled, uploaded or imported."""
 

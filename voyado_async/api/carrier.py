@@ -14,7 +14,7 @@ from voyado_async.api import replies
 from voyado_async.api.http import Http
 from voyado_async.api.readback import absent, missing, shown
 from voyado_async.api.replies import KeyTaken, NotFound
-from voyado_async.api.routes import EngageRequest, Routes, build
+from voyado_async.api.routes import EngageRequest, Routes, build, lacking
 from voyado_async.delivery import (
     AskNewer,
     Delivered,
@@ -31,13 +31,18 @@ from voyado_async.delivery import (
     Turn,
 )
 from voyado_async.errors import EngageError
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry, voucher_redeem
 from voyado_async.kinds.address import address, find
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import Contact, read_contact
 from voyado_async.models.payload import to_json
 
 _NOBODY = "nobody@voyado-async.invalid"  # .invalid is reserved (RFC 2606): it is nobody's address
+
+NO_CONTACT = "NeedsContactId"
+"""Our own code for what cannot be expressed: API version 2 redeems a voucher only of a contact (ref 3.6)."""
+
+_REDEMPTIONS = (Operation.REDEEM, Operation.REDEEM_CODE, Operation.REDEEM_VOUCHER)
 
 
 class EngageCarrier:
@@ -51,14 +56,17 @@ class EngageCarrier:
     # the request ------------------------------------------------------------------------------------------------------
 
     def looks_first(self, message: Message) -> bool:
-        """A redeem after an unknown attempt, an update whose contact's id is not known, and every creation.
+        """A redemption after an unknown attempt, an update whose contact's id is not known, and every creation.
 
-        Not where no look-up is possible: a redeem without a contact is repeated late, and so is a creation where the
-        tenant's key attribute is not set; the 409 of the repeat then tells.
+        Not where no look-up is possible: a redemption without a contact is repeated late, and so is a creation where
+        the tenant's key attribute is not set; the 409 of the repeat then tells.
         """
         match message.kind:
             case Kind.REDEEM:
                 return message.unknown and redeem.contact_of(message) is not None
+            case Kind.VOUCHER_REDEEM:
+                known = voucher_redeem.contact_of(message) is not None
+                return (message.unknown and known) or not self._expressible(message)
             case Kind.CONTACT_UPDATE:
                 return contact_update.contact_of(message) is None
             case Kind.CONTACT_CREATE:
@@ -70,8 +78,14 @@ class EngageCarrier:
         """The request of a message that needs no look-up, or whose look-up said to send it."""
         return build(self._routes, self._call(message))
 
+    def _expressible(self, message: Message) -> bool:
+        """Whether this API version has a request for it: one that was written for the other one may lack an id."""
+        return not lacking(self._routes, self._call(message))
+
     def _call(self, message: Message) -> Call:
         match message.kind:
+            case Kind.VOUCHER_REDEEM:
+                return voucher_redeem.request(message)
             case Kind.REDEEM:
                 return redeem.request(message)
             case Kind.RECEIPT:
@@ -103,7 +117,7 @@ class EngageCarrier:
         """Send what `request`, `change` or `look_up` gave."""
         reply = await self._exchange(request, turn)
         operation = request.operation if isinstance(request, EngageRequest) else None
-        if operation is Operation.REDEEM:
+        if operation in _REDEMPTIONS:
             return replies.redeemed(message, reply)
         if operation is Operation.CREATE_CONTACT:
             outcome = replies.created(message, reply)
@@ -147,6 +161,14 @@ class EngageCarrier:
                 contact_id = redeem.contact_of(message)
                 seen = None if contact_id is None else await self._seen_redeemed(message, contact_id, turn)
                 return self.request(message) if seen is None else seen
+            case Kind.VOUCHER_REDEEM:
+                if not self._expressible(message):
+                    # Any answer also tells how Engage is, so one is really asked for.
+                    alive = await self.probe(turn)
+                    return Rejected(NO_CONTACT, None, message.unknown) if isinstance(alive, Delivered) else alive
+                contact_id = voucher_redeem.contact_of(message)
+                seen = None if contact_id is None else await self._seen_voucher(message, contact_id, turn)
+                return self.request(message) if seen is None else seen
             case Kind.CONTACT_UPDATE:
                 found = await self._ask_for(message, contact_update.look_up(message), turn)
                 return self._nobody(message, found) if isinstance(found, NotFound) else found
@@ -165,6 +187,15 @@ class EngageCarrier:
     async def _seen_redeemed(self, message: Message, contact_id: str, turn: Turn) -> Outcome | None:
         reply = await self._exchange(build(self._routes, redeem.look_up(contact_id)), turn)
         return replies.seen_redeemed(message, redeem.read(message.body).assignment_id, reply)
+
+    async def _seen_voucher(self, message: Message, contact_id: str, turn: Turn) -> Outcome | None:
+        voucher_id = voucher_redeem.read(message.body).voucher_id
+        seen: Outcome | int | None = 0
+        while isinstance(seen, int):
+            question = voucher_redeem.look_up(contact_id, seen)
+            reply = await self._exchange(build(self._routes, question), turn)
+            seen = replies.seen_voucher(message, voucher_id, reply, seen)
+        return seen
 
     async def _ask_for(self, message: Message, question: Call, turn: Turn) -> SameContact | NotFound | Outcome:
         return replies.looked_for(message, await self._exchange(build(self._routes, question), turn))
@@ -192,7 +223,7 @@ class EngageCarrier:
                 return await self._confirm_update(carried, newer, turn)
             case Kind.CONTACT_CREATE:
                 return await self._confirm_creation(carried, newer, turn)
-            case Kind.REDEEM | Kind.RECEIPT | Kind.CONTACT_TYPE:
+            case Kind.REDEEM | Kind.RECEIPT | Kind.CONTACT_TYPE | Kind.VOUCHER_REDEEM:
                 next_step = await self.look_up(carried, turn)
         if isinstance(next_step, Request):
             return await self.send(carried, next_step, turn)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from voyado_async.api import replies
 from voyado_async.api.http import Http
-from voyado_async.api.routes import Routes, build, lacking
+from voyado_async.api.routes import Routes, build
 from voyado_async.clock import Clock
 from voyado_async.delivery import NotAllowed, Rejected, Reply, RetryAt
 from voyado_async.errors import EngageError, EngageUnavailable, OutcomeUnknown, refusal
@@ -78,10 +78,6 @@ class Direct:
             return understand(body)
         except EngageError as error:
             raise OutcomeUnknown(f"{error}; it may have taken effect") from None
-
-    def lacks(self, call: Call) -> frozenset[str]:
-        """What this API version needs to make a request of the call, and does not find in it."""
-        return lacking(self._routes, call)
 
     async def _turn(self, what: str) -> float:
         wait = self._spacing.wait(self._clock.monotonic(), self._timeout)

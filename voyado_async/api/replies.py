@@ -32,7 +32,9 @@ from voyado_async.delivery import (
 )
 from voyado_async.errors import EngageError, InvalidEntry
 from voyado_async.kinds.address import checked_id
-from voyado_async.models.promotions import PromotionAssignment, read_assignments
+from voyado_async.models.paging import next_offset
+from voyado_async.models.promotions import read_assignments
+from voyado_async.models.vouchers import read_vouchers
 
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds; a longer `Retry-After` is taken for this (DESIGN 3)."""
@@ -40,10 +42,14 @@ LONGEST_RETRY_AFTER = 3600.0
 EARLIER = 5 * 60 * 1000
 """A redemption more than this (ms) before the enqueue is somebody else's: it allows for clocks that differ."""
 
+MOST_LISTED = 5000
+"""Redeemed vouchers of one contact that a look-up goes through at most; what is not among them is sent."""
+
 SAME_MOMENT = 1000
 """A time of ours comes back with this precision (ms) at worst: whole seconds."""
 
 ALREADY_REDEEMED = "PromotionAlreadyRedeemed"
+VOUCHER_REDEEMED = "RewardVoucherAlreadyRedeemed"
 KEY_EXISTS = "ApprovedContactWithKeyExists"
 BEING_CREATED = "ContactWithKeyIsBeingCreated"
 CONTACT_NOT_FOUND = "ContactNotFound"
@@ -52,11 +58,13 @@ BAD_SET_UP = "InvalidSystemConfiguration"
 
 KNOWN_CODES = frozenset(
     {
-        *(ALREADY_REDEEMED, KEY_EXISTS, BEING_CREATED, CONTACT_NOT_FOUND, MULTIPLE_MATCHES, BAD_SET_UP),
+        *(ALREADY_REDEEMED, VOUCHER_REDEEMED, KEY_EXISTS, BEING_CREATED),
+        *(CONTACT_NOT_FOUND, MULTIPLE_MATCHES, BAD_SET_UP),
         *("NotAValidRedemptionChannel", "InvalidPromotionIdNoData", "PromotionNotFound", "GatewayTimeout"),
         *("PromotionNotAssociatedWithContact", "PromotionNotValidForRedemptionChannel", "PromotionExpired"),
         *("InvalidContactId", "InvalidPromotionId", "InvalidEmailAddress", "InvalidPhoneNumber"),
         *("InvalidSocialSecurityNumber", "InvalidContactType", "InvalidSearchQuery"),
+        *("InvalidRewardVoucherId", "RewardVoucherNotFound", "RewardVoucherExpired"),
         *("NoData", "ValidationError", "RequestTimeOut", "BadRequest"),
     }
 )
@@ -239,7 +247,7 @@ def accepted(message: Message, reply: Reply) -> Outcome:
 def redeemed(message: Message, reply: Reply) -> Outcome:
     """The outcome of a redeem call. "Already redeemed" is ours only after an attempt whose outcome is unknown."""
     outcome = accepted(message, reply)
-    if isinstance(outcome, Rejected) and outcome.code == ALREADY_REDEEMED and message.unknown:
+    if isinstance(outcome, Rejected) and outcome.code in (ALREADY_REDEEMED, VOUCHER_REDEEMED) and message.unknown:
         return Delivered("conflict", outcome.status, duration_ms=outcome.duration_ms)
     return outcome
 
@@ -298,18 +306,45 @@ def seen_redeemed(message: Message, assignment_id: str, reply: Reply) -> Outcome
     found = next((each for each in assignments if each.id.lower() == assignment_id.lower()), None)
     if found is None or not found.redeemed:
         return None
-    if is_ours(message, found):
+    return _redeemed_then(message, found.redeemed_on, ALREADY_REDEEMED, reply)
+
+
+def seen_voucher(message: Message, voucher_id: str, reply: Reply, offset: int) -> Outcome | int | None:
+    """What a page of a contact's redeemed vouchers, from `offset` on, says about a redemption of ours.
+
+    None: send it, for an absent voucher proves nothing here either. A number: where the next page begins.
+    """
+    refused = trouble(reply, earlier_unknown=message.unknown, changes=False)
+    if isinstance(refused, Rejected) and refused.code != BAD_SET_UP:
+        return None
+    if refused is not None:
+        return refused
+    if is_page(reply):
+        return strange(reply, changes=False)
+    try:
+        page = read_vouchers(reply.body)
+    except EngageError:
+        return strange(reply, changes=False)
+    found = next((each for each in page.items if each.id.lower() == voucher_id.lower()), None)
+    if found is None:
+        following = next_offset(offset, len(page.items), page.total_count)
+        return None if following is None or following >= MOST_LISTED else following
+    return _redeemed_then(message, found.redeemed_on, VOUCHER_REDEEMED, reply)
+
+
+def _redeemed_then(message: Message, when: datetime | None, code: str, reply: Reply) -> Outcome:
+    """Redeemed, as a look-up shows: by our unknown attempt, or by somebody else."""
+    if is_ours(message, when):
         return Delivered("looked_up", reply.status, duration_ms=reply.duration_ms)
-    return Rejected(ALREADY_REDEEMED, reply.status, duration_ms=reply.duration_ms)
+    return Rejected(code, reply.status, duration_ms=reply.duration_ms)
 
 
-def is_ours(message: Message, assignment: PromotionAssignment) -> bool:
+def is_ours(message: Message, when: datetime | None) -> bool:
     """Whether a redemption is that of our unknown attempt: not where it lies clearly before the enqueue.
 
     A time that we wrote into a file ourselves is ours, whatever the clocks say. Without a readable time nothing speaks
     against it.
     """
-    when: datetime | None = assignment.redeemed_on
     if when is None:
         return True
     instant = as_instant(when)

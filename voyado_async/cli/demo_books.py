@@ -135,6 +135,8 @@ def compare(written: Iterable[Written], engage: EngageBooks) -> Comparison:
         ledger.row(entry.kind).written += 1
     _compare_redeems([e for e in entries if e.kind is Kind.REDEEM], engage, ledger)
     _compare_receipts([e for e in entries if e.kind is Kind.RECEIPT], engage, ledger)
+    vouchers = [e for e in entries if e.kind is Kind.VOUCHER_REDEEM]
+    _compare_once(vouchers, _by_subject(engage.effects, Kind.VOUCHER_REDEEM), Kind.VOUCHER_REDEEM, ledger)
     _compare_contacts([e for e in entries if e.kind in CONTACT_KINDS], engage, ledger)
     return Comparison(dict(sorted(ledger.rows.items())), tuple(ledger.findings))
 

@@ -55,7 +55,7 @@ class Engage:
             return await answer.read()
 
     async def seed(self, **rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-        """Put contacts, promotions and assignments there; answers their ids."""
+        """Put contacts, promotions, assignments and vouchers there; answers their ids."""
         return msgspec.json.decode(await self._post("/seed", rows), type=dict[str, list[str]])
 
     async def suffer(self, *faults: dict[str, Any]) -> None:

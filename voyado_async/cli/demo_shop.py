@@ -25,7 +25,7 @@ CUSTOM_ATTRIBUTES = ("shoeSize", "favouriteStore", "isStaff", "wishlist.count", 
 
 CUSTOMERS = 36
 OFFERS = 3
-"""Assignments of each customer."""
+"""Assignments of each customer, who has one voucher besides."""
 
 _CLEARS = 0.12
 """Share of changes that clear a field. They have no form in a file, so they wait for the API."""
@@ -64,6 +64,7 @@ class Customer(msgspec.Struct):
     mobile_phone: str
     contact_id: str | None = None
     assignments: list[str] = []
+    vouchers: list[str] = []
     contact_type: str = "Member"
     promoted: bool = False
     """Began as no member: what names a member does not find this customer in an outage."""
@@ -89,8 +90,10 @@ async def invite(engage: Engage, count: int = CUSTOMERS) -> list[Customer]:
     ]
     ids = (await engage.seed(contacts=rows))["contacts"]
     given = (await engage.seed(assignments=[{"contact_id": one} for one in ids for _ in range(OFFERS)]))["assignments"]
+    bonus = (await engage.seed(vouchers=[{"contact_id": one} for one in ids]))["vouchers"]
     for number, customer in enumerate(customers):
         customer.contact_id = ids[number]
+        customer.vouchers = [bonus[number]]
         customer.assignments = given[number * OFFERS : (number + 1) * OFFERS]
     return customers
 
@@ -156,7 +159,7 @@ class Shop:
         self._note(entry, contact_id, {"contactType": "Member"})
 
     async def _check_out(self, customer: Customer) -> None:
-        """What a sale is: an offer used, an address changed, a receipt; one commit, all or nothing."""
+        """What a sale is: an offer or a voucher used, an address changed, a receipt; one commit, all or nothing."""
         notes: list[tuple[OutboxEntry, str, dict[str, Any]]] = []
         began = _clock.monotonic()
         async with self._voyado.batch():
@@ -167,6 +170,10 @@ class Shop:
                     assignment, channel=channel, contact_id=customer.contact_id
                 )
                 notes.append((entry, assignment, {"channel": channel}))
+            if customer.contact_id and customer.vouchers and self._random.random() < 0.3:
+                voucher = customer.vouchers.pop()
+                entry = await self._voyado.vouchers.redeem(voucher, contact_id=customer.contact_id)
+                notes.append((entry, voucher, {}))
             if customer.visits == 1 or self._random.random() < 0.7:
                 changes = self._changes()
                 notes.append((await self._change(customer, changes), customer.contact_id or customer.email, changes))

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 import msgspec
 
+from voyado_async.api.routes import routes_of
 from voyado_async.cli.failure import Failure, Problem
 from voyado_async.cli.input_file import Item, cut
 from voyado_async.cli.invocation import Invocation, pass_invocation
@@ -18,7 +19,9 @@ from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import InvalidEntry, KeyConflict, OutboxUnavailable
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
+from voyado_async.models import RedeemBy
 from voyado_async.outbox.states import State
+from voyado_async.resources.vouchers import redemption
 
 ONE_COMMIT = 1000
 """Entries that are stored all or nothing. A larger file goes in several commits, because no transaction may keep other
@@ -71,6 +74,31 @@ contact_option = click.option("--contact", type=ID, required=True, metavar="GUID
 def enqueue_redeem(invocation: Invocation, assignment: str, channel: str, contact: str | None, as_json: bool) -> None:
     """Redeem one promotion assignment."""
     _store(invocation, [(None, redeem.draft(assignment, channel=channel, contact_id=contact))], as_json)
+
+
+@enqueue.command("redeem-code")
+@click.option("--code", type=ID, required=True, metavar="ID", help="The code's id.")
+@click.option("--channel", type=CHANNEL, required=True, help="Where it was redeemed.")
+@click.option("--contact", type=ID, metavar="GUID", help="The contact's id, wherever it is known.")
+@json_option
+@pass_invocation
+def enqueue_redeem_code(invocation: Invocation, code: str, channel: str, contact: str | None, as_json: bool) -> None:
+    """Redeem one code or mobile swipe, by Engage's call for those."""
+    draft = redeem.draft(code, channel=channel, contact_id=contact, by=RedeemBy.CODE)
+    _store(invocation, [(None, draft)], as_json)
+
+
+@enqueue.command("voucher")
+@click.option("--voucher", type=ID, required=True, metavar="ID", help="The reward voucher's id.")
+@click.option(
+    "--contact", type=ID, metavar="GUID", help="The contact's id, wherever it is known; API version 2 needs it."
+)
+@json_option
+@pass_invocation
+def enqueue_voucher(invocation: Invocation, voucher: str, contact: str | None, as_json: bool) -> None:
+    """Redeem one reward voucher."""
+    routes = routes_of(invocation.settings().api_version)
+    _store(invocation, [(None, redemption(routes, voucher, contact_id=contact))], as_json)
 
 
 @enqueue.command("contact")

@@ -2,6 +2,9 @@
 
 Lane: the contact, or the assignment where no contact is known. Natural key: the assignment. Before a repeat: the list
 of the contact's assignments. In a file: the mirror of Engage's own export, a convention of ours (ref 6.7).
+
+A code is redeemed by another call. Its id is in practice that of the assignment (ref 3.3, inferred), so everything else
+is the same, and the same id is not redeemed in both ways.
 """
 
 from __future__ import annotations
@@ -13,15 +16,22 @@ from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
 from voyado_async.kinds.address import address, checked_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.payload import to_json
-from voyado_async.models.promotions import Redeem, RedeemRequest, parse_redeem
+from voyado_async.models.promotions import Redeem, RedeemBy, RedeemRequest, parse_redeem
 from voyado_async.models.receipts import MatchKeyType
 
 _DECODER = msgspec.json.Decoder(Redeem)
 
 
-def draft(assignment_id: str, *, channel: str, contact_id: str | None = None, key: str | None = None) -> Draft:
+def draft(
+    assignment_id: str,
+    *,
+    channel: str,
+    contact_id: str | None = None,
+    by: RedeemBy = RedeemBy.ASSIGNMENT,
+    key: str | None = None,
+) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
-    content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id})
+    content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id, "by": by})
     assignment = checked_id("assignmentId", content.assignment_id).lower()
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:
@@ -46,7 +56,8 @@ def request(message: Message) -> Call:
     contact = contact_of(message)
     if contact is not None:
         ids += (("contactId", contact),)
-    return Call(Operation.REDEEM, ids=ids, body=to_json(RedeemRequest(redemption_channel=content.channel)))
+    operation = Operation.REDEEM_CODE if content.by is RedeemBy.CODE else Operation.REDEEM
+    return Call(operation, ids=ids, body=to_json(RedeemRequest(redemption_channel=content.channel)))
 
 
 def look_up(contact_id: str) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voyado_async.delivery import FileForm, Kind, Message, NoFileForm
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, voucher_redeem
 
 
 def file_form(message: Message, *, default_type: str, contact_key: str | None) -> FileForm | NoFileForm:
@@ -19,6 +19,8 @@ def file_form(message: Message, *, default_type: str, contact_key: str | None) -
             return contact_update.file_form(message, contact_type=default_type, contact_key=contact_key)
         case Kind.CONTACT_TYPE:
             return contact_type.file_form()
+        case Kind.VOUCHER_REDEEM:
+            return voucher_redeem.file_form()
 
 
 def bulk_form(message: Message, *, default_type: str, contact_key: str) -> FileForm | NoFileForm:
@@ -28,7 +30,7 @@ def bulk_form(message: Message, *, default_type: str, contact_key: str) -> FileF
             return contact_create.bulk_form(message, contact_type=default_type, contact_key=contact_key)
         case Kind.CONTACT_UPDATE:
             return contact_update.bulk_form(message, contact_key=contact_key)
-        case Kind.CONTACT_TYPE | Kind.REDEEM | Kind.RECEIPT:
+        case Kind.CONTACT_TYPE | Kind.REDEEM | Kind.RECEIPT | Kind.VOUCHER_REDEEM:
             return NoFileForm("only creations and updates of contacts go by bulk request")
 
 
@@ -41,7 +43,7 @@ def fields(kind: Kind, body: bytes) -> frozenset[str]:
             return contact_update.fields_of(contact_create.contact_of(contact_create.read(body)))
         case Kind.CONTACT_TYPE:
             return frozenset((contact_type.FIELD,))
-        case Kind.REDEEM | Kind.RECEIPT:
+        case Kind.REDEEM | Kind.RECEIPT | Kind.VOUCHER_REDEEM:
             return frozenset()
 
 
@@ -55,5 +57,5 @@ def without(kind: Kind, body: bytes, names: frozenset[str]) -> bytes | None:
             return contact_update.without(body, names)
         case Kind.CONTACT_TYPE:
             return None if contact_type.FIELD in names else body
-        case Kind.CONTACT_CREATE | Kind.REDEEM | Kind.RECEIPT:
+        case Kind.CONTACT_CREATE | Kind.REDEEM | Kind.RECEIPT | Kind.VOUCHER_REDEEM:
             return body

@@ -40,6 +40,7 @@ from voyado_async.models.promotions import (
     Channel,
     PromotionAssignment,
     Redeem,
+    RedeemBy,
     RedeemRequest,
     RedemptionChannel,
     ValueType,
@@ -63,6 +64,7 @@ from voyado_async.models.receipts import (
     parse_receipt,
 )
 from voyado_async.models.transactions import Transaction, TransactionPage, read_transactions
+from voyado_async.models.vouchers import Voucher, VoucherPage, read_vouchers
 
 __all__ = [
     "KEY_ATTRIBUTES",
@@ -95,6 +97,7 @@ __all__ = [
     "PromotionValidity",
     "Receipt",
     "Redeem",
+    "RedeemBy",
     "RedeemRequest",
     "RedemptionChannel",
     "TaxDetail",
@@ -105,6 +108,8 @@ __all__ = [
     "Validity",
     "ValidityUnit",
     "ValueType",
+    "Voucher",
+    "VoucherPage",
     "check_contact_type",
     "parse_contact_create",
     "parse_contact_update",
@@ -117,6 +122,7 @@ __all__ = [
     "read_promotion",
     "read_transactions",
     "read_validity",
+    "read_vouchers",
     "receipt_warnings",
     "to_json",
 ]

@@ -154,7 +154,7 @@ _NEW: Reader[_Created | str] = Reader("promotions.create", _Created | str)
 
 def parse_definition(content: PromotionDefinition | Mapping[str, object] | bytes) -> PromotionDefinition:
     """The definition that `content` is. Raises InvalidEntry with the path of the first wrong field."""
-    definition = _DEFINITION.parse(content)
+    definition, _ = _DEFINITION.parse(content)
     _check_validity(definition.validity, "validity")
     for place, offer in enumerate(definition.redemption_channels or ()):
         _check_offer(offer, f"redemptionChannels[{place}]")
@@ -163,7 +163,7 @@ def parse_definition(content: PromotionDefinition | Mapping[str, object] | bytes
 
 def parse_validity(content: Validity | Mapping[str, object] | bytes) -> Validity:
     """The validity that `content` is. Raises InvalidEntry with the path of the first wrong field."""
-    validity = _VALIDITY.parse(content)
+    validity, _ = _VALIDITY.parse(content)
     _check_validity(validity, "")
     return validity
 

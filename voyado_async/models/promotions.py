@@ -105,12 +105,23 @@ def read_assignments(text: bytes) -> tuple[PromotionAssignment, ...]:
 Identity = Annotated[str, Meta(pattern=r"\S")]
 
 
+class RedeemBy(StrEnum):
+    """Which of Engage's two calls redeems (ref 3.3)."""
+
+    ASSIGNMENT = "assignment"
+    CODE = "code"
+
+
 class Redeem(Payload, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """The redemption of one assignment. The contact is not sent; it is what lets us look up an unknown outcome."""
+    """The redemption of one assignment. The contact is not sent; it is what lets us look up an unknown outcome.
+
+    The id of a code is in practice that of the assignment (ref 3.3, inferred).
+    """
 
     assignment_id: Identity
     channel: Channel
     contact_id: Identity | None = None
+    by: RedeemBy = RedeemBy.ASSIGNMENT
 
 
 class RedeemRequest(Payload, frozen=True, kw_only=True, rename="camel"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from voyado_async.models.payload import Payload
-from voyado_async.models.reading import Reader, ReadMoment, ReadNumber
+from voyado_async.models.reading import Reader, ReadMoment, ReadNumber, ReadText
 
 
 class Transaction(Payload, frozen=True, kw_only=True, rename="camel"):
@@ -14,9 +14,9 @@ class Transaction(Payload, frozen=True, kw_only=True, rename="camel"):
     `line_items` are as answered, numbers exact. A time or sum that is None was absent or unreadable.
     """
 
-    id: str | None = None
-    transaction_number: str | None = None
-    external_id: str | None = None
+    id: ReadText = None
+    transaction_number: ReadText = None
+    external_id: ReadText = None
     created_date: ReadMoment = None
     store_name: str | None = None
     store_type: str | None = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from voyado_async.delivery import Draft, Kind
+from voyado_async.delivery import REDEMPTIONS, Draft
 from voyado_async.errors import KeyConflict
 from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash, refresh
 from voyado_async.outbox.states import State
@@ -187,12 +187,12 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
             place = around[draft.lane]
             if place.lane is None:
                 lane = place.last_lane + 1 + len(made)
-                made.append((lane, draft.lane, entry_id, now, draft.kind is not Kind.REDEEM))
+                made.append((lane, draft.lane, entry_id, now, draft.kind not in REDEMPTIONS))
             else:
                 lane = place.lane
                 # Two keys can have one lane by now; its head is the first of the new entries.
                 if place.idle:
-                    heads.setdefault(lane, (entry_id, now, draft.kind is not Kind.REDEEM))
+                    heads.setdefault(lane, (entry_id, now, draft.kind not in REDEMPTIONS))
                 if place.held:
                     held.add(lane)
             lanes[draft.lane] = lane

@@ -442,10 +442,10 @@ class SqliteOutbox:
     async def overview(self, now: int, spans: int) -> Overview:
         return await self._read(partial(_in_snapshot, look=partial(looking.overview, now=now, spans=spans)))
 
-    async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
-        # The natural key of a redeem is its assignment's id in lower case.
-        by_key = {assignment.lower(): assignment for assignment in assignment_ids}
-        rows = await self._rows("pending_redeems", assignments=as_json(list(by_key)), as_of=as_of)
+    async def pending_redeems(self, ids: Sequence[str], as_of: int, kind: Kind = Kind.REDEEM) -> set[str]:
+        # The natural key of a redemption is the id of what it redeems in lower case.
+        by_key = {each.lower(): each for each in ids}
+        rows = await self._rows("pending_redeems", ids=as_json(list(by_key)), as_of=as_of, kind=kind.value)
         return {by_key[row[0]] for row in rows}
 
     async def due_since(self) -> int | None:

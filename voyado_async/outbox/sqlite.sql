@@ -155,7 +155,7 @@ UPDATE lane SET
         WHEN heads.head IS NOT NULL
         THEN max(entry.due, CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END)
     END,
-    rank = coalesce(entry.kind <> 'redeem', 1),
+    rank = coalesce(entry.kind NOT IN ('redeem', 'voucher_redeem'), 1),
     moves = lane.moves + 1,
     rest_until = CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END
 FROM heads LEFT JOIN entry ON entry.id = heads.head
@@ -689,14 +689,14 @@ SELECT span, name, value FROM history WHERE span BETWEEN :first AND :last;
 DELETE FROM history WHERE span < :before;
 
 -- name: pending_redeems
--- Those of these assignments whose redeem is under way on either road, or was delivered since.
-SELECT wanted.value FROM json_each(:assignments) AS wanted
+-- Those of these assignments or vouchers whose redemption is under way on either road, or was delivered since.
+SELECT wanted.value FROM json_each(:ids) AS wanted
 WHERE EXISTS (
-    SELECT 1 FROM entry WHERE entry.key = wanted.value AND entry.kind = 'redeem'
+    SELECT 1 FROM entry WHERE entry.key = wanted.value AND entry.kind = :kind
     AND (entry.state IN ('pending', 'sending') OR entry.away = 1
     OR (entry.state = 'delivered' AND entry.changed >= :as_of))
 ) OR EXISTS (
-    SELECT 1 FROM entry WHERE entry.natural_key = wanted.value AND entry.kind = 'redeem'
+    SELECT 1 FROM entry WHERE entry.natural_key = wanted.value AND entry.kind = :kind
     AND (entry.state IN ('pending', 'sending') OR entry.away = 1
     OR (entry.state = 'delivered' AND entry.changed >= :as_of))
 );

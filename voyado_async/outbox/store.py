@@ -419,9 +419,9 @@ class Outbox(Protocol):
         before is neither learned nor served any more, by no process. `outbox.shelf.forget_known` calls it."""
         ...
 
-    async def pending_redeems(self, assignment_ids: Sequence[str], as_of: int) -> set[str]:
-        """Those whose redeem waits, is under way, left by file or was delivered since `as_of` (ms): the overlay of
-        reads (DESIGN 3, "Reads")."""
+    async def pending_redeems(self, ids: Sequence[str], as_of: int, kind: Kind = Kind.REDEEM) -> set[str]:
+        """Those assignments (or what else `kind` redeems) whose redemption waits, is under way, left by file or was
+        delivered since `as_of` (ms): the overlay of reads (DESIGN 3, "Reads")."""
         ...
 
     async def due_since(self) -> int | None:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from voyado_async.delivery import Kind
+from voyado_async.delivery import REDEMPTIONS, Kind
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.moves import SQL
 from voyado_async.outbox.states import AWAY, State
@@ -57,7 +57,7 @@ def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
     hold = 2 if creation is not None else 1 if change is not None else 0
     if head is None:
         return Lane(None, None, 1, hold, int(bool(waiting)))
-    return Lane(head.id, max(head.due, rest_until), int(head.kind != Kind.REDEEM), hold, 0)
+    return Lane(head.id, max(head.due, rest_until), int(head.kind not in REDEMPTIONS), hold, 0)
 
 
 def verify(database: sqlite3.Connection) -> list[Finding]:

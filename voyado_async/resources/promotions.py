@@ -13,7 +13,15 @@ from voyado_async.errors import InvalidEntry, OutboxUnavailable
 from voyado_async.kinds import redeem
 from voyado_async.kinds.address import address, checked_id
 from voyado_async.kinds.call import Call, Operation
-from voyado_async.models import Promotion, PromotionDefinition, PromotionValidity, Validity, definitions, to_json
+from voyado_async.models import (
+    Promotion,
+    PromotionDefinition,
+    PromotionValidity,
+    RedeemBy,
+    Validity,
+    definitions,
+    to_json,
+)
 from voyado_async.outbox.store import Outbox
 from voyado_async.resources.writes import OutboxEntry, Writes
 
@@ -39,6 +47,19 @@ class Promotions:
         Raises InvalidEntry, KeyConflict, OutboxUnavailable.
         """
         return await self._writes.put(redeem.draft(assignment_id, channel=channel, contact_id=contact_id, key=key))
+
+    async def redeem_code(
+        self, code_id: str, *, channel: str, contact_id: str | None = None, key: str | None = None
+    ) -> OutboxEntry:
+        """Write the redemption of a code or a mobile swipe durably, by Engage's call for those (ref 3.3).
+
+        The id is the natural key, and shared with `redeem`: in practice it is the assignment's (inferred), so it is
+        never redeemed in both ways. A code that may be used again needs a `key` of its own each time. Name the contact
+        wherever it is known, as in `redeem`. Raises InvalidEntry, KeyConflict, OutboxUnavailable.
+        """
+        return await self._writes.put(
+            redeem.draft(code_id, channel=channel, contact_id=contact_id, by=RedeemBy.CODE, key=key)
+        )
 
     async def assignments(self, contact_id: str, *, channel: str | None = None) -> Assignments:
         """The contact's assignments (ref 3.2), redeemed ones included: check `redeemed`.

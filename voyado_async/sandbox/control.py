@@ -2,10 +2,11 @@
 
 GET  /info                               addresses and credentials of this sandbox
 GET  /journal?since=SEQ                  the books (arrivals, commits, files, sftp, counts, per_second, peak)
-GET  /state                              contacts, promotions, assignments, receipts; what waits: files, pipeline
+GET  /state                              contacts, promotions, assignments, vouchers, receipts; what waits: files,
+                                         pipeline
 GET  /log                                the Integration log
 GET  /faults                             those that are on
-POST /seed     {contacts, promotions, assignments, being_created}   the arguments of State.add_*; answers the ids
+POST /seed     {contacts, promotions, assignments, vouchers, being_created}   as State.add_* takes them; answers the ids
 POST /faults   {"add": [..]} | {"replace": [..]} | {"remove": [id, ..]} | {"clear": true | kind}
 POST /import                             run the pipeline and the importer now; answers the files taken
 POST /reset                              back to an empty tenant without faults
@@ -111,14 +112,15 @@ class ControlServer:
 
     def _seed(self, body: dict[str, Any]) -> dict[str, list[str]]:
         """In this order, so that one call can hold a contact and its assignment. Seeding stops at a bad row."""
-        if unknown := body.keys() - {"contacts", "promotions", "assignments", "being_created"}:
+        if unknown := body.keys() - {"contacts", "promotions", "assignments", "vouchers", "being_created"}:
             raise ValueError(f"unknown: {min(unknown)}")
         state = self._sandbox.state
         contacts = [state.add_contact(**row).id for row in body.get("contacts", [])]
         promotions = [state.add_promotion(**row).id for row in body.get("promotions", [])]
         assignments = [state.add_assignment(**_with_moments(row)).id for row in body.get("assignments", [])]
+        vouchers = [state.add_voucher(**_with_moments(row)).id for row in body.get("vouchers", [])]
         state.being_created.update(body.get("being_created", []))
-        return {"contacts": contacts, "promotions": promotions, "assignments": assignments}
+        return {"contacts": contacts, "promotions": promotions, "assignments": assignments, "vouchers": vouchers}
 
     def _change_faults(self, body: dict[str, Any]) -> dict[str, Any]:
         if unknown := body.keys() - {"add", "replace", "remove", "clear"}:

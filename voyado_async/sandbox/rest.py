@@ -21,8 +21,9 @@ from voyado_async.sandbox.faults import REST_KINDS, Fault, FaultKind, Faults
 from voyado_async.sandbox.journal import Arrival
 from voyado_async.sandbox.listener import Port
 from voyado_async.sandbox.promotions import PROMOTION_ROUTES
+from voyado_async.sandbox.vouchers import VOUCHER_ROUTES
 
-ROUTER = Router((*CONTACT_ROUTES, *PROMOTION_ROUTES, *DEFINITION_ROUTES, *RECEIPT_ROUTES))
+ROUTER = Router((*CONTACT_ROUTES, *PROMOTION_ROUTES, *DEFINITION_ROUTES, *VOUCHER_ROUTES, *RECEIPT_ROUTES))
 
 _MAX_BODY = 64 * 1024 * 1024
 _SOME_JSON = b'{"id":"0b6f1c52"}'

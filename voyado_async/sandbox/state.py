@@ -1,4 +1,4 @@
-"""What this Engage knows: contacts, promotions and their assignments, receipts. Changes are entered in the books."""
+"""What this Engage knows: contacts, promotions, assignments, vouchers, receipts. Changes are entered in the books."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ class Assignment:
 
 
 @dataclass(kw_only=True)
+class Voucher:
+    """A reward voucher of one contact (ref 3.6)."""
+
+    id: str
+    contact_id: str
+    number: str
+    name: str
+    amount: Decimal
+    currency: str
+    points: int
+    expires_on: datetime | None
+    redeemed: bool = False
+    redeemed_on: datetime | None = None
+
+
+@dataclass(kw_only=True)
 class Change:
     kind: str
     contact_id: str
@@ -84,6 +100,7 @@ class State:
         self.contacts: dict[str, Contact] = {}
         self.promotions: dict[str, Promotion] = {}
         self.assignments: dict[str, Assignment] = {}
+        self.vouchers: dict[str, Voucher] = {}
         self.receipts: dict[str, dict[str, Any]] = {}
         self.changes: list[Change] = []
         self.being_created: set[str] = set()
@@ -164,6 +181,35 @@ class State:
         )
         self.assignments[assignment.id] = assignment
         return assignment
+
+    def add_voucher(
+        self,
+        contact_id: str,
+        *,
+        id: str | None = None,
+        number: str | None = None,
+        name: str = "Bonus",
+        amount: int | str | Decimal = 100,
+        currency: str = "SEK",
+        points: int = 1000,
+        expires_on: datetime | None = None,
+        redeemed_on: datetime | None = None,
+    ) -> Voucher:
+        """Give a contact a reward voucher."""
+        voucher = Voucher(
+            id=(id or str(uuid4())).lower(),
+            contact_id=contact_id.lower(),
+            number=number or f"V{len(self.vouchers) + 1:06}",
+            name=name,
+            amount=Decimal(amount),
+            currency=currency,
+            points=points,
+            expires_on=expires_on,
+            redeemed=redeemed_on is not None,
+            redeemed_on=redeemed_on,
+        )
+        self.vouchers[voucher.id] = voucher
+        return voucher
 
     # Looking up
 
@@ -247,6 +293,11 @@ class State:
             "redeem", assignment.id, origin.road, origin.source, {"channel": channel, "redeemedOn": at}
         )
 
+    def redeem_voucher(self, voucher: Voucher, origin: Origin) -> None:
+        voucher.redeemed = True
+        voucher.redeemed_on = self.now()
+        self._journal.commit("voucher_redeem", voucher.id, origin.road, origin.source)
+
     def store_receipt(self, receipt: dict[str, Any], origin: Origin) -> None:
         unique_id = receipt["uniqueReceiptId"]
         self.receipts[unique_id] = receipt
@@ -262,6 +313,7 @@ class State:
             "contacts": [asdict(c) for c in self.contacts.values()],
             "promotions": [asdict(p) for p in self.promotions.values()],
             "assignments": [asdict(a) for a in self.assignments.values()],
+            "vouchers": [asdict(v) for v in self.vouchers.values()],
             "receipts": list(self.receipts.values()),
         }
 

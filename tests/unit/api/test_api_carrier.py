@@ -28,8 +28,9 @@ from voyado_async.delivery import (
     SameContact,
     SlowDown,
 )
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, voucher_redeem
 from voyado_async.kinds.address import address
+from voyado_async.models import RedeemBy
 
 FREE = nullcontext()
 """A turn that nobody waits for."""
@@ -55,6 +56,9 @@ UPSERT = contact_create.draft(
     {"contactType": "Member", "email": "anna@example.com", "city": "Lund"}, contact_key="email", on_existing="update"
 )
 TYPE = contact_type.draft(CONTACT, "Member")
+CODE = redeem.draft(ASSIGNMENT, channel="POS", contact_id=CONTACT, by=RedeemBy.CODE)
+VOUCHER = voucher_redeem.draft(ASSIGNMENT, contact_id=CONTACT)
+LONE_VOUCHER = voucher_redeem.draft(ASSIGNMENT)
 RECEIPT = receipt.draft(
     {
         "contact": {"matchKey": CONTACT, "matchKeyType": "contactId"},
@@ -115,6 +119,11 @@ def assignments(**fields: object) -> bytes:
         (TYPE, 3, f"POST /api/v3/contacts/{CONTACT}/updateContactType?contactTypeId=Member", b""),
         (TYPE, 2, f"POST /api/v2/contacts/{CONTACT}/promoteToMember", b""),
         (RECEIPT, 3, "POST /api/v3/receipts", RECEIPT.body),
+        (CODE, 3, f"POST /api/v3/promotions/codes/{ASSIGNMENT}/redeem", b'{"redemptionChannel":"POS"}'),
+        (CODE, 2, f"POST /api/v2/promotions/codes/{ASSIGNMENT}/redeem", b'{"redemptionChannel":"POS"}'),
+        (VOUCHER, 3, f"POST /api/v3/reward-vouchers/{ASSIGNMENT}/redeem", b""),
+        (LONE_VOUCHER, 3, f"POST /api/v3/reward-vouchers/{ASSIGNMENT}/redeem", b""),
+        (VOUCHER, 2, f"POST /api/v2/contacts/{CONTACT}/bonuschecks/{ASSIGNMENT}/redeem", b""),
     ],
 )
 async def test_a_first_attempt_is_one_request(draft: Draft, version: int, line: str, body: bytes) -> None:
@@ -185,6 +194,54 @@ async def test_a_redeem_is_not_sent_while_the_look_up_has_no_answer() -> None:
     async with carrying(answer(503)) as (carrier, place):
         outcome = await carried(carrier, message(REDEMPTION, unknown=True))
     assert lasting(outcome) == RetryAt("http_503", 503)
+    assert place.lines == [LIST]
+
+
+# vouchers and codes ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_voucher_is_looked_up_only_after_an_unknown_attempt_and_only_with_a_contact() -> None:
+    async with carrying(answer(200)) as (carrier, _):
+        assert not carrier.looks_first(message(VOUCHER))
+        assert carrier.looks_first(message(VOUCHER, unknown=True))
+        assert not carrier.looks_first(message(LONE_VOUCHER, unknown=True))
+        assert carrier.looks_first(message(LONE_VOUCHER, unknown=True, contact_id=CONTACT))
+
+
+@pytest.mark.parametrize(
+    ("version", "listing"),
+    [
+        (3, f"/api/v3/reward-vouchers/redeemed?contactId={CONTACT}&"),
+        (2, f"/api/v2/contacts/{CONTACT}/bonuschecks/redeemed?"),
+    ],
+)
+async def test_a_voucher_is_sought_page_by_page_and_sent_where_it_is_on_none(version: int, listing: str) -> None:
+    first = json_answer(200, {"items": [{"id": f"v-{n}"} for n in range(100)], "totalCount": 101})
+    second = json_answer(200, {"items": [{"id": "v-100"}], "totalCount": 101})
+    refused = error(409, "RewardVoucherAlreadyRedeemed")
+    async with carrying(first, second, refused, version=version) as (carrier, place):
+        outcome = await carried(carrier, message(VOUCHER, unknown=True))
+    assert lasting(outcome) == Delivered("conflict", 409)
+    assert place.lines[:2] == [f"GET {listing}offset=0&count=100", f"GET {listing}offset=100&count=100"]
+    assert place.lines[2].startswith("POST ")
+
+
+async def test_a_voucher_without_its_contact_cannot_be_expressed_in_version_2() -> None:
+    async with carrying(answer(503), error(404, "ContactNotFound"), version=2) as (carrier, place):
+        assert carrier.looks_first(message(LONE_VOUCHER))
+        assert not carrier.looks_first(message(LONE_VOUCHER, contact_id=CONTACT))
+        assert isinstance(await carried(carrier, message(LONE_VOUCHER)), RetryAt)  # Engage is not even there
+        for unknown in (False, True):
+            outcome = await carried(carrier, message(LONE_VOUCHER, unknown=unknown))
+            assert lasting(outcome) == Rejected("NeedsContactId", may_have_happened=unknown)
+    assert {line.split()[0] for line in place.lines} == {"GET"}
+
+
+async def test_a_code_that_is_seen_redeemed_is_not_sent_again() -> None:
+    seen = assignments(redeemed=True, redeemedOn="2025-03-14T08:12:41Z")
+    async with carrying(seen) as (carrier, place):
+        outcome = await carried(carrier, message(CODE, unknown=True))
+    assert lasting(outcome) == Delivered("looked_up", 200)
     assert place.lines == [LIST]
 
 

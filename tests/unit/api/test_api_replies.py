@@ -49,12 +49,17 @@ def page(status: int) -> Reply:
     return says(status, body=b"<!DOCTYPE html><h1>ContactNotFound</h1>", content_type="text/html")
 
 
+def moment(offset_ms: int) -> str:
+    return datetime.fromtimestamp((CREATED + offset_ms) / 1000, UTC).isoformat()
+
+
 JUDGES = {
     Kind.REDEEM: replies.redeemed,
     Kind.CONTACT_CREATE: replies.created,
     Kind.CONTACT_UPDATE: replies.accepted,
     Kind.CONTACT_TYPE: replies.accepted,
     Kind.RECEIPT: replies.accepted,
+    Kind.VOUCHER_REDEEM: replies.redeemed,
 }
 KINDS = [pytest.param(kind, id=kind.value) for kind in Kind]
 
@@ -214,12 +219,80 @@ def test_already_redeemed_after_an_unknown_attempt_is_ours() -> None:
     assert found == Delivered("conflict", 409, duration_ms=12)
 
 
+@pytest.mark.parametrize("unknown", HISTORIES)
+def test_a_voucher_that_is_redeemed_already_is_ours_only_after_an_unknown_attempt(unknown: bool) -> None:
+    found = outcome(Kind.VOUCHER_REDEEM, unknown, says(409, "RewardVoucherAlreadyRedeemed"))
+    somebody_elses = Rejected("RewardVoucherAlreadyRedeemed", 409, may_have_happened=False, duration_ms=12)
+    assert found == (Delivered("conflict", 409, duration_ms=12) if unknown else somebody_elses)
+
+
+@pytest.mark.parametrize("unknown", HISTORIES)
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "InvalidRewardVoucherId"), (404, "RewardVoucherNotFound"), (409, "RewardVoucherExpired")]
+)
+def test_a_voucher_that_engage_refuses_is_rejected(unknown: bool, status: int, code: str) -> None:
+    text = says(status, body=f"The request failed: {code}.".encode())
+    for reply in (says(status, code), text):
+        found = outcome(Kind.VOUCHER_REDEEM, unknown, reply)
+        assert found == Rejected(code, status, may_have_happened=unknown, duration_ms=12)
+
+
+def vouchers(*items: object, total: int | None = None) -> Reply:
+    return says(200, body=msgspec.json.encode({"items": items, "totalCount": total}))
+
+
+def seen_voucher(reply: Reply, offset: int = 0, unknown: bool = True) -> Outcome | int | None:
+    return replies.seen_voucher(message(Kind.VOUCHER_REDEEM, unknown=unknown), ASSIGNMENT, reply, offset)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"redeemedOn": moment(-300_000)}, Delivered("looked_up", 200, duration_ms=12)),
+        ({"redeemedOn": moment(-300_001)}, Rejected("RewardVoucherAlreadyRedeemed", 200, duration_ms=12)),
+        ({"redeemed": True}, Delivered("looked_up", 200, duration_ms=12)),
+    ],
+)
+def test_a_redeemed_voucher_is_ours_unless_that_was_clearly_earlier(fields: dict[str, object], found: Outcome) -> None:
+    assert seen_voucher(vouchers({"id": "another"}, {"id": ASSIGNMENT.upper(), **fields})) == found
+
+
+@pytest.mark.parametrize(
+    ("reply", "offset", "found"),
+    [
+        (vouchers(), 0, None),
+        (vouchers({"id": "a"}, {"id": "b"}, total=2), 0, None),
+        (vouchers({"id": "a"}, {"id": "b"}, total=3), 0, 2),
+        (vouchers({"id": "a"}), 7, 8),
+        (vouchers({"id": "a"}), 4998, 4999),
+        (vouchers({"id": "a"}), 4999, None),
+        (says(404, "ContactNotFound"), 0, None),
+        (says(400, "InvalidContactId"), 100, None),
+    ],
+)
+def test_a_voucher_that_is_not_listed_is_sought_on_the_next_page_and_then_sent(
+    reply: Reply, offset: int, found: int | None
+) -> None:
+    assert seen_voucher(reply, offset) == found
+
+
+@pytest.mark.parametrize("unknown", HISTORIES)
+@pytest.mark.parametrize(
+    "reply", [says(503), page(200), says(200), says(200, body=b"[]"), Reply(failure=Failure.TIMEOUT)]
+)
+def test_a_list_of_vouchers_that_does_not_come_is_asked_for_again(reply: Reply, unknown: bool) -> None:
+    found = seen_voucher(reply, unknown=unknown)
+    assert isinstance(found, RetryAt)
+    assert (found.transient, found.unknown) == (True, False)
+
+
+def test_a_list_of_vouchers_of_a_tenant_that_is_set_up_wrongly_is_final() -> None:
+    found = seen_voucher(says(500, "InvalidSystemConfiguration"))
+    assert found == Rejected("InvalidSystemConfiguration", 500, may_have_happened=True, duration_ms=12)
+
+
 def listed(**fields: object) -> Reply:
     return says(200, body=msgspec.json.encode([{"id": "another"}, {"id": ASSIGNMENT.upper(), **fields}]))
-
-
-def moment(offset_ms: int) -> str:
-    return datetime.fromtimestamp((CREATED + offset_ms) / 1000, UTC).isoformat()
 
 
 @pytest.mark.parametrize("offset", [-300_000, -1, 0, 1, 86_400_000])

@@ -35,11 +35,24 @@ def test_each_kind_is_written_and_its_id_printed(call: Call, in_outbox: In, monk
         ["new-contact", str(PAYLOADS / "contact_create.json")],
         ["contact-type", "--contact", CONTACT, "Employee"],
         ["receipt", str(PAYLOADS / "receipt_purchase.json")],
+        ["redeem-code", "--code", "C1", "--channel", "POS"],
+        ["voucher", "--voucher", "V1"],
     ]
-    assert [call("enqueue", *arguments).stdout for arguments in calls] == [f"{n}\n" for n in range(1, 6)]
+    assert [call("enqueue", *arguments).stdout for arguments in calls] == [f"{n}\n" for n in range(1, 8)]
     written = in_outbox(stored)
-    assert [kind for _, kind, _ in written] == ["redeem", "contact_update", "contact_create", "contact_type", "receipt"]
+    assert [kind for _, kind, _ in written] == [
+        *("redeem", "contact_update", "contact_create", "contact_type", "receipt", "redeem", "voucher_redeem")
+    ]
     assert json.loads(written[0][2])["channel"] == "ECOM"
+    assert json.loads(written[5][2])["by"] == "code"
+
+
+def test_a_voucher_that_version_2_cannot_express_is_refused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOYADO_API_VERSION", "2")
+    refused = call("enqueue", "voucher", "--voucher", "V1")
+    assert refused.exit_code == 1
+    assert "contactId: missing" in refused.stderr
+    assert call("enqueue", "voucher", "--voucher", "V1", "--contact", CONTACT).stdout == "1\n"
 
 
 def test_numbers_reach_the_outbox_with_all_their_digits(call: Call, in_outbox: In) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from voyado_async.delivery import Kind
 from voyado_async.errors import InvalidEntry
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, voucher_redeem
 from voyado_async.kinds.address import address
+from voyado_async.models import RedeemBy
 
 CONTACT = "0B6F1C52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 ASSIGNMENT = "E7F30B85-14a9-4d62-b0c8-2f6d5a9e7713"
@@ -55,6 +56,26 @@ def test_a_redeem_without_a_contact_has_a_lane_of_its_own() -> None:
     draft = redeem.draft(ASSIGNMENT, channel="POS")
     assert draft.lane == f"assignment:{ASSIGNMENT.lower()}"
     assert draft.body == f'{{"assignmentId":"{ASSIGNMENT}","channel":"POS"}}'.encode()
+
+
+def test_a_code_is_keyed_as_its_assignment_and_differs_in_content() -> None:
+    code = redeem.draft(ASSIGNMENT, channel="ECOM", contact_id=CONTACT, by=RedeemBy.CODE)
+    own = redeem.draft(ASSIGNMENT, channel="ECOM", contact_id=CONTACT)
+    assert (code.kind, code.key, code.lane) == (own.kind, own.key, own.lane)
+    assert code.body == own.body[:-1] + b',"by":"code"}'
+
+
+def test_a_voucher_belongs_to_its_contact_or_to_itself_and_is_keyed_by_its_id() -> None:
+    known, lone = voucher_redeem.draft(ASSIGNMENT, contact_id=CONTACT), voucher_redeem.draft(ASSIGNMENT)
+    assert (known.kind, known.lane, known.key) == (
+        Kind.VOUCHER_REDEEM,
+        f"contact:{CONTACT.lower()}",
+        ASSIGNMENT.lower(),
+    )
+    assert known.body == f'{{"voucherId":"{ASSIGNMENT}","contactId":"{CONTACT}"}}'.encode()
+    assert (lone.lane, lone.body) == (f"voucher:{ASSIGNMENT.lower()}", f'{{"voucherId":"{ASSIGNMENT}"}}'.encode())
+    own = voucher_redeem.draft(ASSIGNMENT, key="order-7")
+    assert (own.key, own.natural_key) == ("order-7", ASSIGNMENT.lower())
 
 
 def test_a_key_that_the_shop_gives_takes_the_place_of_the_natural_one() -> None:

@@ -9,9 +9,10 @@ import pytest
 from test_kinds_drafts import ASSIGNMENT, CONTACT, a_receipt
 
 from voyado_async.delivery import Draft, FileFamily, FileForm, Message, NoFileForm
-from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, voucher_redeem
 from voyado_async.kinds.address import address
-from voyado_async.kinds.registry import fields, file_form, without
+from voyado_async.kinds.registry import bulk_form, fields, file_form, without
+from voyado_async.models import RedeemBy
 
 CREATED = 1_741_939_960_183  # 2025-03-14T08:12:40.183Z
 
@@ -51,6 +52,19 @@ def test_a_redemption_without_a_contact_is_named_by_its_assignment_alone() -> No
     found = written(redeem.draft(ASSIGNMENT, channel="POS"))
     assert "contactId" not in found.record
     assert found.subject == ASSIGNMENT
+
+
+def test_a_code_stands_in_a_file_as_its_assignment_does() -> None:
+    code = redeem.draft(ASSIGNMENT, channel="POS", contact_id=CONTACT, by=RedeemBy.CODE)
+    assert written(code) == written(redeem.draft(ASSIGNMENT, channel="POS", contact_id=CONTACT))
+
+
+def test_a_voucher_has_no_form_in_a_file_nor_in_a_bulk_request_and_sets_no_field() -> None:
+    draft = voucher_redeem.draft(ASSIGNMENT, contact_id=CONTACT)
+    assert isinstance(form(draft), NoFileForm)
+    assert isinstance(bulk_form(message(draft), default_type="Member", contact_key="email"), NoFileForm)
+    assert fields(draft.kind, draft.body) == frozenset()
+    assert without(draft.kind, draft.body, frozenset(("city",))) == draft.body
 
 
 def test_an_update_by_contact_id_is_keyed_by_it() -> None:

@@ -1,0 +1,78 @@
+"""Reward vouchers: durable redemptions, and what a contact has (ref 3.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from voyado_async.api.direct import Direct
+from voyado_async.api.routes import Routes, lacking
+from voyado_async.clock import Clock
+from voyado_async.delivery import Draft, Kind
+from voyado_async.errors import InvalidEntry
+from voyado_async.kinds import voucher_redeem
+from voyado_async.kinds.address import address
+from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.paging import COUNT, page_params
+from voyado_async.models.vouchers import VoucherPage, read_vouchers
+from voyado_async.outbox.store import Outbox
+from voyado_async.resources.writes import OutboxEntry, Writes
+
+
+def redemption(routes: Routes, voucher_id: str, *, contact_id: str | None, key: str | None = None) -> Draft:
+    """The draft of a redemption that this API version can express. Raises InvalidEntry."""
+    draft = voucher_redeem.draft(voucher_id, contact_id=contact_id, key=key)
+    ids = {"id": voucher_id} | ({} if contact_id is None else {"contactId": contact_id})
+    missing = lacking(routes, Call(Operation.REDEEM_VOUCHER, ids=tuple(ids.items())))
+    if missing:
+        raise InvalidEntry(min(missing), "missing: this API version names the contact of a voucher (ref 3.6)")
+    return draft
+
+
+class Vouchers:
+    """`voyado.vouchers`. The lists are asked of Engage each time. A voucher whose redemption waits in this outbox shows
+    as redeemed, so that nobody spends it twice during an outage."""
+
+    def __init__(
+        self, writes: Writes, outbox: Outbox, direct: Callable[[], Direct], routes: Routes, clock: Clock
+    ) -> None:
+        self._writes = writes
+        self._outbox = outbox
+        self._direct = direct
+        self._routes = routes
+        self._clock = clock
+
+    async def redeem(self, voucher_id: str, *, contact_id: str | None = None, key: str | None = None) -> OutboxEntry:
+        """Write the redemption of one voucher durably.
+
+        Name the contact wherever it is known: only then can an attempt with an unknown outcome be looked up before it
+        is repeated, and API version 2 needs it. The voucher is the natural key: calling again with the same content
+        returns the same entry. It has no form in a file: in a long outage it waits for the API.
+        Raises InvalidEntry, KeyConflict, OutboxUnavailable.
+        """
+        return await self._writes.put(redemption(self._routes, voucher_id, contact_id=contact_id, key=key))
+
+    async def available(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+        """A page of those that can be used. Check `redeemed`: it may be spent already and not be delivered yet.
+
+        Raises EngageUnavailable, EngageNotFound, EngageRefused, InvalidEntry.
+        """
+        return await self._page("vouchers.available", Operation.AVAILABLE_VOUCHERS, contact_id, offset, count)
+
+    async def list(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+        """A page of all of them. Raises as `available`."""
+        return await self._page("vouchers.list", Operation.LIST_VOUCHERS, contact_id, offset, count)
+
+    async def redeemed(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+        """A page of those that Engage knows to be redeemed. Raises as `available`."""
+        return await self._page("vouchers.redeemed", Operation.REDEEMED_VOUCHERS, contact_id, offset, count)
+
+    async def _page(self, what: str, operation: Operation, contact_id: str, offset: int, count: int) -> VoucherPage:
+        named = address(contact_id=contact_id)
+        call = Call(operation, ids=(("contactId", named.value),), params=page_params(offset, count))
+        asked = self._clock.now()
+        page = await self._direct().ask(what, call, read_vouchers)
+        ours = await self._outbox.pending_redeems([each.id for each in page.items], asked, Kind.VOUCHER_REDEEM)
+        items = tuple(msgspec.structs.replace(each, redeemed=True) if each.id in ours else each for each in page.items)
+        return msgspec.structs.replace(page, items=items)
