@@ -35,7 +35,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "demo",
     ]  # fmt: skip
     assert {name for name in ALL if name.startswith("enqueue ")} == {
-        f"enqueue {name}" for name in ("redeem", "contact", "new-contact", "contact-type", "receipt")
+        f"enqueue {name}"
+        for name in ("redeem", "redeem-code", "voucher", "contact", "new-contact", "contact-type", "receipt")
     }
 
 
