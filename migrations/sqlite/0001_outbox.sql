@@ -35,7 +35,9 @@ SELECT place.column1, kind.column1, 0
 FROM (
     VALUES ('waiting'), ('delivered'), ('rejected'), ('exhausted'), ('spooled'), ('uploaded'), ('imported'), ('discarded')
 ) AS place
-CROSS JOIN (VALUES ('redeem'), ('contact_create'), ('contact_update'), ('contact_type'), ('receipt')) AS kind;
+CROSS JOIN (
+    VALUES ('redeem'), ('contact_create'), ('contact_update'), ('contact_type'), ('receipt'), ('voucher_redeem')
+) AS kind;
 
 CREATE TABLE history (
     -- the five minutes, counted since 1970

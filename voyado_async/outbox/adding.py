@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from voyado_async.delivery import REDEMPTIONS, Draft
+from voyado_async.delivery import REDEMPTIONS, Draft, Kind
 from voyado_async.errors import KeyConflict
 from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash, refresh
 from voyado_async.outbox.states import State

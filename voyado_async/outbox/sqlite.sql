@@ -92,6 +92,7 @@ UPDATE counter SET value = value + CASE kind
     WHEN 'contact_update' THEN :contact_update
     WHEN 'contact_type' THEN :contact_type
     WHEN 'receipt' THEN :receipt
+    WHEN 'voucher_redeem' THEN :voucher_redeem
 END
 WHERE name IN ('enqueued', 'waiting');
 
