@@ -10,9 +10,10 @@ import click
 import msgspec
 
 from voyado_async.cli.failure import WrongUsage
+from voyado_async.cli.files_advice import advice
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import CLOCK, changing, looking, run
-from voyado_async.cli.report import age, json_option, moment, table, tell_json, tell_lines
+from voyado_async.cli.report import age, json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox.sqlite import SqliteOutbox
@@ -20,7 +21,7 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord
 from voyado_async.settings import Settings
 
-COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "PROBLEM")
+COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
 
 
 class FileReport(msgspec.Struct, frozen=True):
@@ -50,6 +51,8 @@ class FilesReport(msgspec.Struct, frozen=True):
     outbox: str
     spool: str
     files: list[FileReport]
+    advice: list[str]
+    """What a person can do about those that do not move by themselves."""
 
 
 class MovedReport(msgspec.Struct, frozen=True):
@@ -70,7 +73,7 @@ class MovedReport(msgspec.Struct, frozen=True):
 @json_option
 @pass_invocation
 def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_json: bool) -> None:
-    """List the fallback files, oldest first; mark or withdraw one.
+    """List the fallback files with their history, oldest first, and what to do about them; mark or withdraw one.
 
     Only a file that is spooled can be carried or withdrawn: from the moment that its upload begins Engage may have it.
     A carried file is never withdrawn again; its entries are confirmed over the API.
@@ -96,12 +99,14 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_
         draw_table(COLUMNS, rows)
     else:
         tell_lines(table([COLUMNS, *rows]))
+    tell_lines(report.advice)
 
 
 async def _files(settings: Settings) -> FilesReport:
     async with looking(settings) as outbox:
         found = await outbox.files(open_only=False)
-    return FilesReport(outbox.path, str(settings.spool_path), [file_report(file) for file in found])
+    reports = [file_report(file) for file in found]
+    return FilesReport(outbox.path, str(settings.spool_path), reports, advice(found, settings))
 
 
 async def _carried(settings: Settings, name: str) -> MovedReport:
@@ -165,4 +170,6 @@ def file_report(file: FileRecord) -> FileReport:
 def _row(file: FileReport) -> tuple[str, ...]:
     old = "-" if file.created is None else age(CLOCK.now() / 1000 - file.created.timestamp())
     state = f"{file.state} by hand" if file.carried else file.state
-    return (file.name, state, str(file.entries), str(file.lines), str(file.size), old, file.problem or "-")
+    sizes = (str(file.entries), str(file.lines), str(file.size))
+    history = (shown(file.uploaded), shown(file.seen), shown(file.imported))
+    return (file.name, state, *sizes, old, *history, file.problem or "-")

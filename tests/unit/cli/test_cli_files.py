@@ -1,0 +1,146 @@
+"""``voyado-async files``: the history of each file, and a word on what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cli_calls import Call, In
+
+from voyado_async.cli.files_advice import ABOUT, advice
+from voyado_async.cli.settled import NOT_BY_TIME
+from voyado_async.delivery import FileFamily
+from voyado_async.kinds import contact_update
+from voyado_async.kinds.address import address
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import FileRecord, Settlement
+from voyado_async.settings import Settings
+
+NAME = "20250314093000_12_contacts.xml"
+FILE = FileRecord(1, NAME, FileFamily.CONTACTS, "Member", "contactId", "spooled", 1, 1, 3, created=1_741_944_600_000)
+
+
+async def spooled(outbox: SqliteOutbox) -> int:
+    """One entry in one file. Its id."""
+    (stored,) = await outbox.enqueue([contact_update.draft(address(contact_id="abc"), {"city": "Lund"})])
+    await outbox.settle(Settlement(stored.id, State.PENDING, State.EXHAUSTED))
+    await outbox.spool_file(FILE, [stored.id])
+    return stored.id
+
+
+def row(call: Call, *options: str) -> dict[str, Any]:
+    report = json.loads(call("files", "--json", *options).stdout)
+    return next(file for file in report["files"] if file["name"] == NAME)
+
+
+def test_the_history_of_a_file_is_told(call: Call, in_outbox: In) -> None:
+    in_outbox(spooled)
+    for state, now in (
+        ("uploading", 1_741_944_700_000),
+        ("uploaded", 1_741_944_800_000),
+        ("imported", 1_741_948_000_000),
+    ):
+
+        async def move(outbox: SqliteOutbox, state: str = state, now: int = now) -> None:
+            target = State.IMPORTED if state == "imported" else State.UPLOADED
+            await outbox.update_file(1, state=state, now=now, entries_to=target, seen=state == "uploaded")
+
+        in_outbox(move)
+    told = row(call)
+    assert (told["state"], told["created"], told["uploaded"], told["seen"], told["imported"]) == (
+        "imported",
+        "2025-03-14T09:30:00Z",
+        "2025-03-14T09:31:40Z",
+        "2025-03-14T09:33:20Z",
+        "2025-03-14T10:26:40Z",
+    )
+    (line,) = [line for line in call("files").stdout.splitlines() if line.startswith(NAME)]
+    assert line.split()[-4:] == ["2025-03-14T09:31:40Z", "2025-03-14T09:33:20Z", "2025-03-14T10:26:40Z", "-"]
+
+
+def test_a_file_is_carried_once_and_never_withdrawn_again(call: Call, in_outbox: In) -> None:
+    entry = in_outbox(spooled)
+    assert call("files", "--carried", NAME).stdout == f"{NAME} is uploaded; 1 entries moved\n"
+    assert call("files", "--carried", NAME).stdout == f"{NAME} is uploaded; 0 entries moved\n"
+    done = call("files", "--withdraw", NAME)
+    assert (done.exit_code, NAME in done.stderr) == (1, True)
+    assert row(call)["carried"]
+    assert "uploaded by hand" in call("files").stdout
+
+    async def state(outbox: SqliteOutbox) -> State:
+        return (await outbox.get(entry)).state
+
+    assert in_outbox(state) is State.UPLOADED
+
+
+def test_a_withdrawn_file_is_gone_and_its_entries_go_to_the_api(call: Call, in_outbox: In, home: Path) -> None:
+    entry = in_outbox(spooled)
+    (home / "spool").mkdir()
+    (home / "spool" / NAME).write_text("<x>")
+    for moved in (1, 0):
+        assert call("files", "--withdraw", NAME).stdout == f"{NAME} is withdrawn; {moved} entries moved\n"
+    assert not (home / "spool" / NAME).exists()
+    assert call("files", "--carried", NAME).exit_code == 1
+
+    async def state(outbox: SqliteOutbox) -> State:
+        return (await outbox.get(entry)).state
+
+    assert in_outbox(state) is State.PENDING
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(call: Call, in_outbox: In) -> None:
+    in_outbox(spooled)
+    done = call("files", "--carried", "nope.xml")
+    assert (done.exit_code, "nope.xml" in done.stderr) == (2, True)
+
+
+def test_without_a_file_server_it_is_said_what_to_do(call: Call, in_outbox: In, home: Path) -> None:
+    in_outbox(spooled)
+    told = call("files").stdout.splitlines()[-1]
+    for word in ("VOYADO_SFTP_HOST", str(home / "spool"), "integration/customerImport", "files --carried NAME"):
+        assert word in told
+    assert json.loads(call("files", "--json").stdout)["advice"] == [told]
+
+
+def files(*changes: dict[str, Any]) -> list[FileRecord]:
+    return [msgspec.structs.replace(FILE, **change) for change in changes]
+
+
+WITH_SERVER = {
+    "sftp_host": "127.0.0.1",
+    "sftp_username": "u",
+    "sftp_password": "p",
+    "sftp_host_key": "SHA256:" + "a" * 43,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "told"),
+    [
+        ([{}], WITH_SERVER, []),
+        ([{"state": "imported"}, {"state": "withdrawn"}, {"state": "lost"}], {}, []),
+        ([{"state": "uploaded", "carried": True}], {}, []),
+        ([{}, {}], {}, ["2 of contacts"]),
+        ([{"family": FileFamily.REDEMPTIONS}], WITH_SERVER, ["1 of redemptions: nobody uploads them (VOYADO_SFTP_RED"]),
+        ([{"family": FileFamily.TRANSACTIONS}, {}], {}, ["1 of contacts", "1 of transactions", "carry contacts first"]),
+        (
+            [{"problem": "host_key"}, {"problem": "host_key"}],
+            WITH_SERVER,
+            ["2 with host_key: the server shows another"],
+        ),
+        ([{"state": "uploaded", "problem": "stays"}], WITH_SERVER, ["1 with stays: Engage has left it in the folder"]),
+    ],
+)
+def test_each_thing_that_holds_files_up_is_one_line(
+    given: list[dict[str, Any]], settings: dict[str, Any], told: list[str]
+) -> None:
+    found = advice(files(*given), Settings(outbox="/x/o.db", **settings))
+    assert [line[: len(start)] for line, start in zip(found, told, strict=True)] == told
+
+
+def test_every_problem_that_time_does_not_solve_has_its_word() -> None:
+    assert {*ABOUT} >= {*NOT_BY_TIME}
