@@ -52,7 +52,7 @@ def _to_carry(files: list[FileRecord], settings: Settings) -> list[str]:
         missing = "VOYADO_SFTP_HOST" if settings.sftp_host is None else f"VOYADO_SFTP_{family.upper()}_DIR"
         where = folder or "the folder that Voyado names for them"
         lines.append(
-            f"{waiting[family]} of {family}: nobody uploads them ({missing} is not set). What an outage left there goes "
+            f"{waiting[family]} of {family}: nobody uploads them ({missing} is not set). What an outage left goes "
             f"back to the API when that answers. To carry one by hand, copy it from {settings.spool_path} to {where}, "
             "then say `voyado-async files --carried NAME`"
         )
