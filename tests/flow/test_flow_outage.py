@@ -28,6 +28,8 @@ from voyado_async import VoyadoClient
 from voyado_async.cli.demo_books import Written, compare
 from voyado_async.cli.demo_engage import Engage, engage_process
 from voyado_async.cli.demo_shop import invite
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import EntryFilter
 
 
 @pytest.fixture
@@ -74,6 +76,25 @@ async def test_an_outage_with_a_killed_sidecar_ends_with_equal_books(engage: Eng
         await the_books_agree(engage, voyado, shop.books)
         code, errors = await sidecar.stop()
         assert code == 0, errors
+
+
+async def test_files_that_engage_skips_in_silence_lose_nothing(engage: Engage, tmp_path: Path) -> None:
+    """Vanished is not success (ref 6.4): of every kind something left, nothing arrived by file, all did in the end."""
+    env = environment(engage.info, tmp_path)
+    customers = await invite(engage, 12)
+    async with Sidecar(env), writing(env, customers) as shop, looking_on(env) as voyado:
+        await shop.tell("welcome")
+        await until(voyado, all_delivered)
+        await engage.suffer({"kind": "refuse"}, {"kind": "import_skip"})
+        await shop.tell(12)
+        by_file = await lasting(voyado, nothing_more_leaves, 2)
+        assert count(by_file, "imported") >= 15
+        lost = await voyado.outbox.entries(EntryFilter(states=(State.IMPORTED,)))
+        assert {entry.kind for entry in lost} >= {"redeem", "receipt", "contact_update", "contact_create"}
+        assert not [effect for effect in (await engage.books()).effects if effect.road == "file"]
+        await engage.suffer()
+        await until(voyado, all_delivered)
+        await the_books_agree(engage, voyado, shop.books)
 
 
 @pytest.mark.sshd

@@ -178,6 +178,21 @@ async def test_names_are_never_given_twice_and_their_time_never_goes_back(
     assert not await outbox.owns_file_name("manual.xml")
 
 
+async def test_names_are_increasing_and_unique_also_when_several_ask_at_once(
+    outbox: Outbox, open_outbox: OpenOutbox
+) -> None:
+    asked: list[list[str]] = [[], [], []]
+
+    async def ask(store: Outbox, names: list[str]) -> None:
+        for _ in range(20):
+            names.append(await store.next_file_name(START, FileFamily.CONTACTS))
+
+    stores = [outbox, await open_outbox(), await open_outbox()]
+    await asyncio.gather(*map(ask, stores, asked))
+    assert all(names == sorted(names) for names in asked)
+    assert len({name for names in asked for name in names}) == 60
+
+
 # into the spool ------------------------------------------------------------------------------------------------------
 
 

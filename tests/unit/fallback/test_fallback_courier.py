@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -522,6 +523,27 @@ async def test_a_file_that_stays_is_told_and_is_still_noticed_when_it_goes(shop:
     assert await shop.states(ids) == [State.IMPORTED]
 
 
+async def test_an_import_that_never_comes_is_told_and_blocks_only_what_depends_on_it(shop: Shop) -> None:
+    creation = contact_create.draft({"email": "anna@example.com", "firstName": "Anna"}, contact_key="email")
+    created = await shop.exhaust(creation)
+    await shop.step(5)
+    (creating,) = shop.engage.finals()
+    bought = [stored.id for stored in await shop.store.enqueue([sale(1, "anna@example.com", "email")])]
+    assert await shop.store.claim(9, shop.clock.now(), frozenset()) == []
+    for number in range(2, 30):
+        others = await shop.exhaust(sale(number, BO), move_to("Lund", f"{number:032x}"))
+        await shop.step(5)
+        assert await shop.states(others) == [State.UPLOADED] * 2
+        shop.engage.files = {key: content for key, content in shop.engage.files.items() if key[1] == creating}
+    await shop.step(10)
+    assert await shop.states(others) == [State.IMPORTED] * 2
+    assert [file.problem for file in await shop.files() if file.name == creating] == [STAYS]
+    assert await shop.states([*created, *bought]) == [State.UPLOADED, State.PENDING]
+    shop.engage.import_all()
+    await shop.step(5)
+    assert await shop.states(created) == [State.IMPORTED]
+
+
 async def test_a_spooled_file_that_is_lost_or_damaged_is_written_again(shop: Shop) -> None:
     shop.engage.trouble = UploadFailed("unreachable", "no")
     ids = await shop.exhaust(sale(1))
@@ -779,6 +801,37 @@ async def test_the_whole_way_over_real_sftp(own: FileServer, tmp_path: Path) -> 
         assert await shop.states(ids) == [State.IMPORTED] * 2
     finally:
         await store.close()
+
+
+async def test_nothing_of_a_person_stands_in_names_records_or_logs(
+    own: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even at the finest level of every library's log, and not of an entry that was refused."""
+    caplog.set_level(logging.DEBUG)
+    clock = StoppedClock()
+    settings = own.settings(
+        outbox=str(tmp_path / "outbox.db"), contact_key="email", sftp_password="secret", sftp_key_file=None
+    )
+    store = await open_outbox(settings.outbox, base_url="http://127.0.0.1:1", clock=clock)
+    read = contact_update.changes_of
+    monkeypatch.setattr(contact_update, "changes_of", lambda content: read(content) | {"gender": "Svensdotter"})
+    try:
+        shop = Shop(store, clock, settings)
+        shop.courier = Courier.of(store, settings)
+        creation = contact_create.draft({"email": "svensdotter@example.com", "city": "Bullerbyn"}, contact_key="email")
+        ids = await shop.exhaust(creation, move_to("Bullerbyn"), sale(1, "svensdotter@shop.example", "email"))
+        report = await shop.step(5)
+        (own.root / "contacts" / report.uploaded[0]).write_text("another one of this name")
+        await shop.step(5)
+        assert await shop.states(ids) == [State.UPLOADED, State.REJECTED, State.UPLOADED]
+        told = [str(report), *map(str, await shop.files()), *shop.local(), caplog.text]
+        told += [str(line) for entry in ids for line in await store.attempts(entry)]
+        told += [str((await store.get(entry)).reason) for entry in ids]
+    finally:
+        await store.close()
+    assert "asyncssh" in caplog.text
+    for word in ("svensdotter", "bullerbyn", "secret"):
+        assert word not in "\n".join(told).lower()
 
 
 def test_the_message_of_a_form_is_asked_for_by_the_tenants_settings(tmp_path: Path) -> None:

@@ -210,6 +210,26 @@ async def test_nothing_of_the_operators_own_ssh_is_used(
     assert failed.reason == "host_key"
 
 
+async def test_nothing_of_the_operators_own_ssh_gets_in_the_way(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration that leads elsewhere, known hosts with another key, and an agent, which is never asked."""
+    ssh = tmp_path / "home" / ".ssh"
+    ssh.mkdir(parents=True)
+    (ssh / "config").write_text("Host *\n  ProxyCommand false\n  Port 1\n  User nobody\n  HostKeyAlgorithms ssh-rsa\n")
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    (ssh / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {other}")
+    (ssh / "id_ed25519").write_text("no key at all")
+    asked = []
+    async with await asyncio.start_unix_server(lambda *_: asked.append(1), tmp_path / "agent"):
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        for trust in ({}, {"sftp_host_key": None, "sftp_known_hosts": server.known_hosts()}):
+            async with sftp.connect(server.settings(**trust)) as remote:
+                assert await remote.size(server.settings().sftp_contacts_dir, NAME) is None
+    assert asked == []
+
+
 async def test_the_fast_cipher_is_agreed_on(server: FileServer) -> None:
     async with asyncssh.connect("127.0.0.1", **sftp._options(server.settings(), 10)) as connection:
         assert connection.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
