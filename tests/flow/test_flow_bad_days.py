@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -62,6 +63,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("no right to mount a small file system: a full and a read-only disk are not tried")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def ext4_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that can refuse those who have its files open already: a tmpfs does not turn read-only before they go."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(48 << 20)
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no right to mount an ext4 image: a disk that turns read-only under a client is not tried")
+    yield folder
+    closed(folder, False)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def closed(folder: Path, closed: bool) -> None:
+    """Every write to the outbox fails from now on, whoever has it open; or no longer. The index of the log is spared:
+    it is written through memory, where a file that is closed like this kills the writer. A disk does not."""
+    files = [str(path) for path in folder.glob("outbox.db*") if not path.name.endswith("-shm")]
+    subprocess.run(["chattr", "+i" if closed else "-i", *files], check=False, capture_output=True)
 
 
 def settings_of(engage: Sandbox, folder: Path, **changes: Any) -> Settings:
@@ -182,6 +205,75 @@ async def test_a_full_disk_stops_writers_and_drainer_aloud_and_nothing_is_lost_o
         await the_books_close(engage, draining, *shop.sold)
     problems = [one for one in told if isinstance(one, Problem)]
     assert [(one.where, one.code) for one in problems] == [("drainer", "outbox_unavailable")]
+
+
+async def test_a_disk_that_turns_read_only_under_a_client_stops_it_aloud_until_it_is_writable_again(
+    engage: Sandbox, ext4_disk: Path
+) -> None:
+    told: list[Event] = []
+    settings = settings_of(engage, ext4_disk)
+    async with (
+        VoyadoClient(settings, listeners=[told.append]) as draining,
+        VoyadoClient(settings, drain=False) as writing,
+    ):
+        shop = Shop(writing)
+        await shop.sell()
+        await delivered(draining, 1)
+        # Answers are on their way, and more is due, when the disk turns.
+        fault = engage.faults.add("slow", seconds=0.5)
+        for _ in range(5):
+            await shop.sell()
+        async with asyncio.timeout(10):
+            while len(engage.journal.requests("POST", "receipts")) < 2:
+                await asyncio.sleep(0.02)
+        closed(ext4_disk, True)
+        for _ in range(3):
+            with pytest.raises(OutboxUnavailable):
+                await shop.sell()
+        await event(told, Problem)
+        # What is there can be read all the while, also by who begins now.
+        assert (await writing.outbox.status()).accounting.enqueued == len(shop.sold)
+        assert command(settings, "status")[0] == 0
+        sent = len(engage.journal.requests("POST", "receipts"))
+        await asyncio.sleep(1.5)  # long enough for another try, which must neither send nor be told again
+        assert len(engage.journal.requests("POST", "receipts")) == sent
+        assert not any(isinstance(one, ProblemSolved) for one in told)
+
+        engage.faults.remove(fault)
+        closed(ext4_disk, False)
+        await shop.sell()
+        await event(told, ProblemSolved)
+        await the_books_close(engage, draining, *shop.sold)
+        assert len(engage.journal.requests("POST", "receipts")) == len(shop.sold)
+    problems = [one.code for one in told if isinstance(one, Problem) and one.where == "drainer"]
+    assert problems == ["outbox_unavailable"]
+    assert shop.refused == 3
+
+
+async def test_a_disk_that_gave_up_under_a_client_is_told_and_what_it_took_arrives_after_its_repair(
+    engage: Sandbox, ext4_disk: Path
+) -> None:
+    """After a disk error ext4 is read-only until it is mounted again: nobody can go on, and nobody may die of it."""
+    settings = settings_of(engage, ext4_disk, breaker_failures=100, retry_attempts=100)
+    told: list[Event] = []
+    async with VoyadoClient(settings, listeners=[told.append]) as voyado:
+        shop = Shop(voyado)
+        fault = engage.faults.add("refuse")
+        for _ in range(5):
+            await shop.sell()
+        subprocess.run(["mount", "-o", "remount,abort", str(ext4_disk)], check=True)
+        for _ in range(3):
+            with pytest.raises(OutboxUnavailable):
+                await shop.sell()
+        await event(told, Problem)
+        assert (await voyado.outbox.status()).accounting.enqueued == len(shop.sold)
+        code, said = command(settings, "status")
+        assert (code, "accounting  balanced" in said) == (0, True), said
+    engage.faults.remove(fault)
+    subprocess.run(["umount", str(ext4_disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(ext4_disk.parent / "image"), str(ext4_disk)], check=True)
+    async with VoyadoClient(settings) as voyado:
+        await the_books_close(engage, voyado, *shop.sold)
 
 
 async def test_an_outbox_on_a_read_only_disk_is_refused_with_its_reason_and_goes_on_when_it_may(

@@ -24,9 +24,11 @@ _open: weakref.WeakSet[LockFile] = weakref.WeakSet()
 class LockFile:
     """A file that exists to be locked. Created 0600; never removed, since removing it would split its holders."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, opened: bool = True) -> None:
         self.path = path
-        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor: int | None = None
+        if opened:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         _open.add(self)
 
     @property
@@ -74,10 +76,13 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 class Turn:
     """The writers' turn: processes queue here before BEGIN IMMEDIATE, because SQLite's own waiting starves
-    (PERFORMANCE: of two saturating writers one got nothing for 1.5 s). Used by one thread at a time."""
+    (PERFORMANCE: of two saturating writers one got nothing for 1.5 s). Used by one thread at a time.
 
-    def __init__(self, path: str) -> None:
-        self._file = LockFile(path)
+    Not opened, it is nobody's: who only reads takes no turn, and looks into an outbox on a read-only disk, too.
+    """
+
+    def __init__(self, path: str, *, opened: bool = True) -> None:
+        self._file = LockFile(path, opened=opened)
         self._calls: SimpleQueue[bool] = SimpleQueue()
         self._waiter: threading.Thread | None = None
         self._guard = threading.Lock()

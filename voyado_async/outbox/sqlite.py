@@ -87,7 +87,7 @@ class SqliteOutbox:
         self._read_only = read_only
         self._clock = clock
         self._base_url = base_url
-        self._turn = Turn(f"{path}-turn")
+        self._turn = Turn(f"{path}-turn", opened=not read_only)
         self._poker = Poker(path)
         self._writer = Writer(path, self._turn, self._after_commit)
         self._reader: Connection | None = None
