@@ -1,7 +1,8 @@
 """The outbox in one SQLite file: what the stages ask, turned into transactions and reads.
 
 Writes go through the group commit of `writer.py` and are spelled out in `moves.py`; reads have a read-only connection
-of their own. Beside the database lie `-turn` (the writers' turn), `-drain` (the right to drain) and `-wake`.
+of their own. Beside the database lie `-turn` (the writers' turn), `-drain` (the right to drain), `-wake`,
+and the folder `-known` (`shelf.py`).
 """
 
 from __future__ import annotations
