@@ -13,6 +13,8 @@ async def a_shop(receipt: dict[str, object]) -> None:
         assert_type(await voyado.contacts.find(email="anna@example.com"), str | None)
         offers = await voyado.promotions.assignments("0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", channel="ECOM")
         assert_type(offers.stale, bool)
+        assert_type(offers.age, float)
+        assert_type((await voyado.contacts.get("a")).age, float)
         assert_type(offers[0].redeemed, bool)
         async with voyado.batch():
             entry = await voyado.promotions.redeem(offers[0].id, channel="ECOM", contact_id="a")

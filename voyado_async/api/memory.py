@@ -118,7 +118,7 @@ class Memory:
             task = asyncio.get_running_loop().create_task(self._fetch(question, key, mark, self._number))
             self._under_way[key, mark] = task
             self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            task.add_done_callback(self._asked)
         fetched = await _shared(task)
         if isinstance(fetched, EngageUnavailable) and (last := self._kept.get(key)) is not None:
             return self._known(last, stale=True)
@@ -139,6 +139,11 @@ class Memory:
             self._bytes = 0
         return mark
 
+    def _asked(self, task: asyncio.Task[_Fetched]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; where nobody does any more it is nobody's to complain about
+
     def _known(self, kept: _Kept, *, stale: bool = False) -> Known[Any]:
         age = max(0.0, self._clock.monotonic() - kept.asked)
         return Known(kept.value, kept.as_of, age, stale, kept.mark)
@@ -146,7 +151,7 @@ class Memory:
     # asking ----------------------------------------------------------------------------------------------------------
 
     async def _fetch(self, question: Question[Any], key: _Key, mark: Mark | None, number: int) -> _Fetched:
-        """Errors are handed over as values: a task that nobody waits for any more must not complain about one."""
+        """Errors of Engage are handed over as values, so that everybody who waits raises one of his own."""
         try:
             shelved = await self._from_shelf(question, key, number)
             if shelved is not None:

@@ -11,5 +11,6 @@ moves.py       what happens inside one transaction   file_moves.py  the same for
 overview.py    what it says of itself in one look     looking.py     the reads behind it
 lock.py        the writers' turn, the right to drain
 wake.py        a poke across processes
+shelf.py       answers of Engage that outlive a process: nothing depends on them
 migrate.py     the schema                            queries.py     the loader of named queries
 """

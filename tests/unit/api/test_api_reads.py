@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -458,6 +459,29 @@ async def test_a_cancelled_caller_does_not_take_the_answer_from_the_others() -> 
         go_on.set()
         assert len(await second) == 1
     assert len(place.seen) == 1
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_complained_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    go_on = asyncio.Event()
+
+    async def fails() -> bytes:
+        await go_on.wait()
+        raise ClientClosed("the session was closed")
+
+    async with reading(OFFERS) as (reads, _, _clock):
+        reads._direct.read = lambda *_: fails()  # type: ignore[method-assign]
+        only = asyncio.create_task(reads.assignments(CONTACT))
+        while not reads._memory._asking:
+            await asyncio.sleep(0)
+        only.cancel()
+        await asyncio.gather(only, return_exceptions=True)
+        go_on.set()
+        while reads._memory._asking:
+            await asyncio.sleep(0)
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_closing_ends_what_is_under_way() -> None:
