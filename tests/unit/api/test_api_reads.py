@@ -476,7 +476,8 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_not_complained_about(
         while not reads._memory._asking:
             await asyncio.sleep(0)
         only.cancel()
-        await asyncio.gather(only, return_exceptions=True)
+        await asyncio.wait([only])
+        del only
         go_on.set()
         while reads._memory._asking:
             await asyncio.sleep(0)
