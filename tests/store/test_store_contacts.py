@@ -135,6 +135,14 @@ async def test_the_mark_of_a_contact_covers_what_is_written_under_its_addresses(
     assert (await outbox.mark("contact:g-1")).moves == seen.moves + 1
 
 
+async def test_the_mark_of_an_address_covers_what_is_written_under_the_contact(outbox: Outbox) -> None:
+    (entry,) = await put(outbox, draft(lane="contact:g-1"))
+    await outbox.remember_contacts([(MAIL, "G-1", 0)])
+    seen = await outbox.mark(MAIL)
+    await move(outbox, entry, State.PENDING, State.DELIVERED)
+    assert (await outbox.mark(MAIL)).moves == seen.moves + 1
+
+
 async def test_joining_lanes_never_takes_a_mark_back(outbox: Outbox) -> None:
     by_mail, by_id = await put(outbox, draft(lane=MAIL), draft(lane="contact:g-1"))
     for entry in (by_mail, by_id):

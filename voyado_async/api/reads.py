@@ -130,7 +130,7 @@ class Reads:
                     return None
                 raise
 
-        known = await self._memory.get(Question(named.lane, question_of(call), fetch, _read_id, kept=False))
+        known = await self._memory.get(Question(named.lane, question_of(call), fetch, _read_id, kept=True))
         return None if known is None else Found(known.value, None if known.mark is None else known.mark.forgets)
 
     async def _existing_id(self, named: Address) -> Found | None:

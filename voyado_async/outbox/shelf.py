@@ -75,9 +75,9 @@ class Shelf:
         """It is no longer so."""
         await asyncio.to_thread(_remove, self._file(contact, question))
 
-    async def forget(self, contact: str) -> None:
-        """No answer about this contact is left."""
-        await asyncio.to_thread(self._forget, self._name(contact))
+    async def forget(self, contact_id: str) -> None:
+        """No answer about this contact is left, nor one to another question that names it. Reads every file."""
+        await asyncio.to_thread(self._forget, self._name(f"contact:{contact_id.lower()}"), contact_id.lower().encode())
 
     async def sweep(self, before: int) -> None:
         """Answers that were written before then (ms) go, and the oldest ones where there are too many."""
@@ -108,10 +108,12 @@ class Shelf:
         if self._written % SWEEP_EVERY == 0:
             self._sweep(0)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, mentioned: bytes) -> None:
         with suppress(OSError):
-            for file in list(self._folder.glob(f"{name}-*")):
-                _remove(file)
+            for file in list(self._folder.iterdir()):
+                with suppress(OSError):  # another process sweeps or forgets too
+                    if file.name.startswith(name) or mentioned in file.read_bytes().lower():
+                        _remove(file)
 
     def _sweep(self, before: int) -> None:
         files: list[tuple[float, int, str]] = []
@@ -140,7 +142,7 @@ async def forget_known(outbox: Forgets, shelf: Shelf, contact_id: str) -> None:
     before, or leaves on the shelf what it writes there meanwhile. Entries are not touched.
     """
     await outbox.forget_ids(contact_id)
-    await shelf.forget(f"contact:{contact_id.lower()}")
+    await shelf.forget(contact_id)
 
 
 def _check(body: bytes) -> str:

@@ -808,5 +808,8 @@ SELECT
             UNION ALL
             SELECT coalesce(lane.joined, lane.id) FROM contact JOIN lane ON lane.key = contact.address
             WHERE contact.id = :contact
+            UNION ALL
+            SELECT coalesce(lane.joined, lane.id) FROM contact JOIN lane ON lane.key = 'contact:' || lower(contact.id)
+            WHERE contact.address = :lane
         )
     ), (SELECT -CAST(value AS INTEGER) FROM meta WHERE name = 'lane_purges'), 0);

@@ -407,7 +407,8 @@ class Outbox(Protocol):
         ...
 
     async def mark(self, lane: str) -> Mark:
-        """How far it is with the contact of a lane such as ``contact:<guid>``."""
+        """How far it is with the contact of a lane such as ``contact:<guid>``, or ``email:...`` as far as the id store
+        knows whose that is."""
         ...
 
     async def touch(self, lane: str) -> None:

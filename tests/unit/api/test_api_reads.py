@@ -340,7 +340,7 @@ ABOUT = f"contact:{CONTACT}"
 ASKED = question_of(Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", CONTACT),)))
 
 
-async def test_offers_outlive_the_process_and_nothing_else_does(tmp_path: Path) -> None:
+async def test_offers_and_ids_outlive_the_process_and_profiles_do_not(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
     profile = json_answer(200, {"id": CONTACT, "city": "Lund"})
     async with reading(OFFERS, profile, json_answer(200, CONTACT), shelf=shelf) as (reads, _, clock):
@@ -352,9 +352,9 @@ async def test_offers_outlive_the_process_and_nothing_else_does(tmp_path: Path) 
         offers = await reads.assignments(CONTACT.upper())
         assert (list(offers), offers.stale, offers.as_of) == (list(before), True, before.as_of)
         assert offers.age == pytest.approx(60)
-        for question in (reads.get_contact(CONTACT), reads.find_contact(ANNA)):
-            with pytest.raises(EngageUnavailable):
-                await question
+        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
+        with pytest.raises(EngageUnavailable):
+            await reads.get_contact(CONTACT)
 
 
 async def test_two_processes_ask_once(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ async def test_what_is_on_its_way_to_the_shelf_does_not_bring_back_who_was_forgo
     class Slow(Shelf):
         async def put(self, contact: str, question: str, answer: Kept) -> None:
             marks.forgets += 1
-            await self.forget(contact)
+            await self.forget(CONTACT)
             await super().put(contact, question, answer)
 
     shelf = Slow(tmp_path / "outbox.db", "https://engage.test")

@@ -69,11 +69,26 @@ async def test_eight_workers_and_all_their_customers_ask_once(sandbox: Sandbox, 
         workers = [await stack.enter_async_context(worker(cached)) for _ in range(8)]
         first, *others = workers
         await asyncio.gather(*(first.promotions.assignments(anna) for _ in range(20)))
+        await asyncio.gather(*(first.contacts.find(email="anna@example.com") for _ in range(20)))
         await first._reads.close()  # type: ignore[union-attr]  # what goes on the shelf is there
         for other in others:
             offers = await other.promotions.assignments(anna)
             assert [(each.id, offers.stale) for each in offers] == [(offer.id, False)]
-    assert reads(sandbox) == 1
+            assert await other.contacts.find(email="anna@example.com") == anna
+    assert reads(sandbox) == 2
+
+
+async def test_an_address_that_is_changed_from_here_is_looked_up_again(
+    sandbox: Sandbox, cached: Settings, sidecar: VoyadoClient
+) -> None:
+    anna, _ = anna_and_her_offer(sandbox)
+    async with worker(cached) as web:
+        assert await web.contacts.find(email="anna@example.com") == anna
+        await web._ids._write()
+        entry = await sidecar.contacts.update(anna, {"email": "anna.new@example.com"})
+        assert (await entry.wait(timeout=10)).delivered
+        assert await web.contacts.find(email="anna@example.com") is None
+        assert await web.contacts.find(email="anna.new@example.com") == anna
 
 
 async def test_what_one_worker_wrote_is_seen_by_the_others_as_soon_as_it_is_delivered(

@@ -86,10 +86,18 @@ async def test_what_is_gone_or_forgotten_is_there_no_more(shelf: Shelf, path: Pa
             await shelf.put(contact, question, ANSWER)
     await shelf.drop(ANNA, "offers")
     assert await shelf.get(ANNA, "vouchers") == ANSWER
-    await shelf.forget(ANNA)
+    await shelf.forget("Anna")
     assert await shelf.get(ANNA, "vouchers") is None
     assert len(files(path)) == 2
     await shelf.drop(ANNA, "offers")
+
+
+async def test_an_answer_to_another_question_that_names_who_is_forgotten_goes_too(shelf: Shelf) -> None:
+    for address, found in (("email:a@example.com", b'"0B6F1C52-7d0e"'), ("email:b@example.com", b'"c41d8a90-2b36"')):
+        await shelf.put(address, "find", Answer(found, 5, Mark()))
+    await shelf.forget("0b6f1c52-7D0E")
+    assert await shelf.get("email:a@example.com", "find") is None
+    assert await shelf.get("email:b@example.com", "find") is not None
 
 
 async def test_forgetting_tells_every_process_first_and_then_clears_the_shelf(shelf: Shelf) -> None:
@@ -114,7 +122,7 @@ async def test_without_a_usable_folder_nothing_is_kept_and_nothing_fails(tmp_pat
     await shelf.put(ANNA, "offers", ANSWER)
     assert await shelf.get(ANNA, "offers") is None
     await shelf.drop(ANNA, "offers")
-    await shelf.forget(ANNA)
+    await shelf.forget("anna")
     await shelf.sweep(0)
     assert in_the_way.read_text() == "a file"
 
