@@ -121,10 +121,10 @@ class VoyadoClient:
             self.contacts = Contacts(writes, self._ids, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads, self._open_direct)
             self.receipts = Receipts(writes)
-            self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
-            self.transactions = Transactions(self._open_direct)
+            self.transactions = Transactions(self._open_reads, self._open_direct)
             routes = routes_of(self._settings.api_version)
-            self.vouchers = Vouchers(writes, outbox, self._open_direct, routes, self._clock)
+            self.vouchers = Vouchers(writes, outbox, self._open_reads, routes)
+            self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
             if self._settings.base_url is not None and self._settings.api_key is not None:
                 await self._connect(outbox, stack)
             self._stack = stack.pop_all()

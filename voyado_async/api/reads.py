@@ -11,7 +11,9 @@ Any other question about one contact goes the same way: `ask`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+
+import msgspec
 
 from voyado_async.api.direct import Direct
 from voyado_async.api.memory import Known, Marks, Memory, Question
@@ -27,6 +29,7 @@ from voyado_async.models.receipts import MatchKeyType
 from voyado_async.outbox.shelf import Shelf
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 REMEMBERED = 5000
 """Answers that are kept in memory."""
@@ -40,6 +43,12 @@ class KnownContact(Contact, frozen=True, kw_only=True):
     stale: bool
     as_of: int
     age: float
+
+
+def marked(kind: type[S], known: Known[Any]) -> S:
+    """A struct that Engage answered, as one of the same fields and `stale`, `as_of` and `age`."""
+    fields = {name: getattr(known.value, name) for name in known.value.__struct_fields__}
+    return kind(**fields, stale=known.stale, as_of=known.as_of, age=known.age)
 
 
 class Answers(list[T]):
@@ -145,8 +154,7 @@ class Reads:
         """The contact. Raises EngageUnavailable, EngageRefused (404 `ContactNotFound` included)."""
         call = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
         known = await self.ask("contacts.get", call, read_contact, contact_id=contact_id)
-        fields = {name: getattr(known.value, name) for name in Contact.__struct_fields__}
-        return KnownContact(**fields, stale=known.stale, as_of=known.as_of, age=known.age)
+        return marked(KnownContact, known)
 
     async def assignments(self, contact_id: str, channel: str | None = None) -> Assignments:
         """The contact's assignments, redeemed ones included (ref 3.2); only those of `channel` where one is given.

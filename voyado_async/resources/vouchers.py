@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from voyado_async.api.direct import Direct
+from voyado_async.api.reads import Reads, marked
 from voyado_async.api.routes import Routes, lacking
-from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import InvalidEntry
 from voyado_async.kinds import voucher_redeem
@@ -30,18 +29,26 @@ def redemption(routes: Routes, voucher_id: str, *, contact_id: str | None, key: 
     return draft
 
 
-class Vouchers:
-    """`voyado.vouchers`. The lists are asked of Engage each time. A voucher whose redemption waits in this outbox shows
-    as redeemed, so that nobody spends it twice during an outage."""
+class KnownVouchers(VoucherPage, frozen=True, kw_only=True):
+    """A page as Engage answered it. `as_of` is when it was asked (ms), `age` how long ago that was (seconds). `stale`:
+    Engage gives no answer now, this is the last one.
+    """
 
-    def __init__(
-        self, writes: Writes, outbox: Outbox, direct: Callable[[], Direct], routes: Routes, clock: Clock
-    ) -> None:
+    stale: bool
+    as_of: int
+    age: float
+
+
+class Vouchers:
+    """`voyado.vouchers`. A voucher whose redemption waits in this outbox shows as redeemed, so that nobody spends it
+    twice during an outage. While Engage is down the lists are the last known ones, also from before a restart, with
+    `stale` set and their `age` in seconds."""
+
+    def __init__(self, writes: Writes, outbox: Outbox, reads: Callable[[], Reads], routes: Routes) -> None:
         self._writes = writes
         self._outbox = outbox
-        self._direct = direct
+        self._reads = reads
         self._routes = routes
-        self._clock = clock
 
     async def redeem(self, voucher_id: str, *, contact_id: str | None = None, key: str | None = None) -> OutboxEntry:
         """Write the redemption of one voucher durably.
@@ -53,26 +60,28 @@ class Vouchers:
         """
         return await self._writes.put(redemption(self._routes, voucher_id, contact_id=contact_id, key=key))
 
-    async def available(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+    async def available(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
         """A page of those that can be used. Check `redeemed`: it may be spent already and not be delivered yet.
 
-        Raises EngageUnavailable, EngageNotFound, EngageRefused, InvalidEntry.
+        Raises EngageUnavailable where nothing is known, EngageNotFound, EngageRefused, InvalidEntry.
         """
         return await self._page("vouchers.available", Operation.AVAILABLE_VOUCHERS, contact_id, offset, count)
 
-    async def list(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+    async def list(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
         """A page of all of them. Raises as `available`."""
         return await self._page("vouchers.list", Operation.LIST_VOUCHERS, contact_id, offset, count)
 
-    async def redeemed(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> VoucherPage:
+    async def redeemed(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
         """A page of those that Engage knows to be redeemed. Raises as `available`."""
         return await self._page("vouchers.redeemed", Operation.REDEEMED_VOUCHERS, contact_id, offset, count)
 
-    async def _page(self, what: str, operation: Operation, contact_id: str, offset: int, count: int) -> VoucherPage:
+    async def _page(self, what: str, operation: Operation, contact_id: str, offset: int, count: int) -> KnownVouchers:
         named = address(contact_id=contact_id)
         call = Call(operation, ids=(("contactId", named.value),), params=page_params(offset, count))
-        asked = self._clock.now()
-        page = await self._direct().ask(what, call, read_vouchers)
-        ours = await self._outbox.pending_redeems([each.id for each in page.items], asked, Kind.VOUCHER_REDEEM)
+        known = await self._reads().ask(what, call, read_vouchers, contact_id=contact_id, kept=True)
+        page = marked(KnownVouchers, known)
+        # What was ever redeemed from here is redeemed in an old answer, whatever the clock has done meanwhile.
+        since = 0 if page.stale else page.as_of
+        ours = await self._outbox.pending_redeems([each.id for each in page.items], since, Kind.VOUCHER_REDEEM)
         items = tuple(msgspec.structs.replace(each, redeemed=True) if each.id in ours else each for each in page.items)
         return msgspec.structs.replace(page, items=items)

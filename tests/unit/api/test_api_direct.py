@@ -6,6 +6,7 @@ import pytest
 from loopback import answer, calling, json_answer, loopback
 
 from voyado_async.api.direct import Direct
+from voyado_async.api.reads import Reads
 from voyado_async.api.routes import routes_of
 from voyado_async.clock import SystemClock
 from voyado_async.errors import EngageUnavailable, OutcomeUnknown
@@ -17,11 +18,15 @@ from voyado_async.resources.transactions import Transactions
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
+def no_memory() -> Reads:
+    raise AssertionError("a whole history comes from Engage")
+
+
 async def test_a_history_without_a_total_ends_also_where_the_offset_is_not_heeded() -> None:
     page = json_answer(200, {"items": [{"id": 1}, {"id": 2}]})
     async with loopback(page) as place, calling(place.url) as http:
         direct = Direct(http, routes_of(3), clock=SystemClock(), timeout=3, rate=1000)
-        told = [each.id async for each in Transactions(lambda: direct).iterate(NOBODY)]
+        told = [each.id async for each in Transactions(no_memory, lambda: direct).iterate(NOBODY)]
     assert told == ["1", "2"]
     assert len(place.seen) == 2
 

@@ -231,6 +231,47 @@ async def test_what_was_redeemed_from_here_stays_redeemed_in_an_old_answer_also_
     assert [each.redeemed for each in await sidecar.promotions.assignments(anna)] == [True]
 
 
+async def test_vouchers_outlive_a_restart_in_an_outage_and_are_not_spent_twice(
+    sandbox: Sandbox, cached: Settings
+) -> None:
+    anna, _ = anna_and_her_offer(sandbox)
+    voucher = sandbox.state.add_voucher(anna)
+    always_asking = msgspec.structs.replace(cached, cache_ttl=0)
+    async with worker(always_asking) as before:
+        seen = await before.vouchers.available(anna)
+        assert ([each.redeemed for each in seen.items], seen.stale) == ([False], False)
+    sandbox.faults.add(FaultKind.REFUSE)
+    async with worker(always_asking) as after:
+        page = await after.vouchers.available(anna)
+        assert ([each.id for each in page.items], page.stale, page.as_of) == ([voucher.id], True, seen.as_of)
+        await after.vouchers.redeem(voucher.id, contact_id=anna)
+        assert [each.redeemed for each in (await after.vouchers.available(anna)).items] == [True]
+        with pytest.raises(EngageUnavailable):
+            await after.vouchers.list(anna)
+
+
+async def test_purchases_are_the_last_known_but_a_whole_history_is_never_made_of_old_pages(
+    sandbox: Sandbox, cached: Settings
+) -> None:
+    anna, _ = anna_and_her_offer(sandbox)
+    async with worker(msgspec.structs.replace(cached, cache_ttl=0)) as web:
+        assert not (await web.transactions.list(anna)).stale
+        sandbox.faults.add(FaultKind.REFUSE)
+        page = await web.transactions.list(anna)
+        assert (page.stale, page.items, page.age > 0) == (True, (), True)
+        with pytest.raises(EngageUnavailable):
+            _ = [each async for each in web.transactions.iterate(anna)]
+
+
+async def test_a_promotion_that_one_worker_assigns_is_seen_by_the_others(sandbox: Sandbox, cached: Settings) -> None:
+    anna, _ = anna_and_her_offer(sandbox)
+    promotion = sandbox.state.add_promotion()
+    async with worker(cached) as till, worker(cached) as web:
+        assert len(await web.promotions.assignments(anna)) == 1
+        await till.promotions.assign(anna, promotion.id)
+        assert len(await web.promotions.assignments(anna)) == 2
+
+
 # does not exist, and does not answer ----------------------------------------------------------------------------------
 
 
