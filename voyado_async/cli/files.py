@@ -73,7 +73,7 @@ class MovedReport(msgspec.Struct, frozen=True):
 @json_option
 @pass_invocation
 def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_json: bool) -> None:
-    """List the fallback files with their history, oldest first, and what to do about them; mark or withdraw one.
+    """List the fallback files, oldest first, with what to do about them; mark or withdraw one.
 
     Only a file that is spooled can be carried or withdrawn: from the moment that its upload begins Engage may have it.
     A carried file is never withdrawn again; its entries are confirmed over the API.

@@ -25,7 +25,10 @@ COMMANDS = {
     "status": Lazy("voyado_async.cli.status:status", "Show what waits, since when, why, and what happens next."),
     "list": Lazy("voyado_async.cli.entries:list_entries", "List entries, newest first, without their content."),
     "show": Lazy("voyado_async.cli.show:show", "Show one entry with its attempts and its file."),
-    "files": Lazy("voyado_async.cli.files:files", "List the fallback files, oldest first; mark or withdraw one."),
+    "files": Lazy(
+        "voyado_async.cli.files:files",
+        "List the fallback files, oldest first, with what to do about them; mark or withdraw one.",
+    ),
     "export": Lazy("voyado_async.cli.export:export", "Write the XML files of entries to a folder; move nothing."),
     "check": Lazy("voyado_async.cli.check:check", "Check settings, outbox, API, file server and folders."),
     "migrate": Lazy("voyado_async.cli.migrate:migrate", "Bring the outbox to the newest schema."),
