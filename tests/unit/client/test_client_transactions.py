@@ -78,6 +78,18 @@ async def test_a_page_that_does_not_come_is_an_error_in_the_middle_and_not_an_en
         await voyado.transactions.list(NOBODY)
 
 
+async def test_while_engage_is_down_a_page_is_the_last_known_one_and_says_so(
+    voyado: VoyadoClient, sandbox: Sandbox, anna: str
+) -> None:
+    before = await voyado.transactions.list(anna, count=2)
+    sandbox.faults.add("refuse")
+    page = await voyado.transactions.list(anna, count=2)
+    assert (page.items, page.stale, before.stale) == (before.items, True, False)
+    assert page.age >= 0
+    with pytest.raises(EngageUnavailable):
+        await voyado.transactions.list(anna, count=3)
+
+
 @pytest.mark.parametrize(
     ("offset", "items", "total", "following"),
     [

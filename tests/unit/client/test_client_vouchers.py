@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from voyado_async import EngageNotFound, InvalidEntry, KeyConflict, Settings, State, VoyadoClient
+from voyado_async import EngageNotFound, EngageUnavailable, InvalidEntry, KeyConflict, Settings, State, VoyadoClient
 from voyado_async.sandbox import Sandbox
 
 NOTHING = "00000000-0000-4000-8000-000000000000"
@@ -238,3 +238,22 @@ async def test_a_wrong_redemption_is_refused_with_the_path(voyado: VoyadoClient)
         with pytest.raises(InvalidEntry) as refusal:
             await call
         assert refusal.value.path == path
+
+
+async def test_while_engage_is_down_vouchers_are_the_last_known_ones_also_after_a_restart(
+    settings: Settings, sandbox: Sandbox
+) -> None:
+    anna = sandbox.state.add_contact(email="anna@example.com")
+    spent, left = (sandbox.state.add_voucher(anna.id) for _ in range(2))
+    async with VoyadoClient(settings, drain=False, listeners=[]) as shop:
+        told = await shop.vouchers.available(anna.id)
+        assert (len(told.items), told.stale) == (2, False)
+    sandbox.faults.add("refuse")
+    async with VoyadoClient(settings, drain=False, listeners=[]) as shop:
+        await shop.vouchers.redeem(spent.id, contact_id=anna.id)
+        told = await shop.vouchers.available(anna.id)
+        assert {each.id: each.redeemed for each in told.items} == {spent.id: True, left.id: False}
+        assert told.stale
+        assert told.age >= 0
+        with pytest.raises(EngageUnavailable):
+            await shop.vouchers.redeemed(anna.id)
