@@ -17,12 +17,12 @@ async def test_the_counts_follow_every_move_there_is(outbox: Outbox) -> None:
     """Whoever moves an entry; `assert_balanced` compares the counts with the entries after each test of this store."""
     for kind in Kind:
         for state in EVERYWHERE:
-            if kind is Kind.CONTACT_TYPE and state in (State.SPOOLED, State.UPLOADED, State.IMPORTED):
-                continue  # it has no form in a file
+            if kind in (Kind.CONTACT_TYPE, Kind.VOUCHER_REDEEM) and state in (State.SPOOLED, State.UPLOADED, State.IMPORTED):
+                continue  # they have no form in a file
             (entry,) = await put(outbox, draft(kind, f"contact:{kind}-{state}"))
             await bring_to(outbox, entry, state)
     counts = await outbox.counts()
-    assert counts.enqueued == 5 * len(EVERYWHERE) - 3
+    assert counts.enqueued == 6 * len(EVERYWHERE) - 6
     assert counts.kinds["redeem"] == dict.fromkeys(map(str, EVERYWHERE), 1)
     assert counts.states["imported"] == 4
 
