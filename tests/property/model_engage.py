@@ -335,7 +335,10 @@ class Model:
         await self.clock.sleep(0.1)
 
     async def discard(self, folder: str, name: str) -> None:
-        self.folder.pop((folder, part_name(name)), None)
+        await self.remove_part(folder, part_name(name))
+
+    async def remove_part(self, folder: str, part: str) -> None:
+        self.folder.pop((folder, part), None)
 
     async def take_files(
         self, contents: Callable[[str], Awaitable[list[tuple[Kind, bytes]]]], *, skip: bool = False

@@ -146,10 +146,7 @@ class Remote:
         return attributes.size or 0
 
     async def stage(self, local: Path, folder: str, name: str) -> None:
-        """Bring the file there under its temporary name, wholly. What earlier sessions left of it is removed."""
-        for left in await self.listing(folder):
-            if left.startswith(f".{name}.") and left.endswith(PART):
-                await self._remove(posixpath.join(folder, left))
+        """Bring the file there under its temporary name, wholly."""
         path = posixpath.join(folder, self._part(name))
         sent = 0
         source = await asyncio.to_thread(local.open, "rb")
@@ -223,12 +220,15 @@ class Remote:
 
     async def discard(self, folder: str, name: str) -> None:
         """Remove the temporary file of this session, if it is there."""
-        await self._remove(posixpath.join(folder, self._part(name)))
+        await self.remove_part(folder, self._part(name))
 
-    async def _remove(self, path: str) -> None:
+    async def remove_part(self, folder: str, part: str) -> None:
+        """Remove a temporary file of ours; it may be gone already."""
+        assert part.startswith(".")
+        assert part.endswith(PART)
         try:
-            async with self._step(f"removing {path}"):
-                await self._client.remove(path)
+            async with self._step(f"removing {part} in {folder}"):
+                await self._client.remove(posixpath.join(folder, part))
         except UploadFailed as failure:
             if failure.reason != "folder_missing":
                 raise

@@ -12,7 +12,7 @@ from voyado_async.errors import TransitionRefused, UploadFailed
 from voyado_async.fallback import plans
 from voyado_async.fallback.plans import FileState, UploadStep
 from voyado_async.fallback.report import Notes
-from voyado_async.fallback.spool import Spool
+from voyado_async.fallback.spool import PART, Spool
 from voyado_async.fallback.thread import in_thread
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord, Outbox
@@ -34,6 +34,8 @@ class Remote(Protocol):
     async def publish(self, folder: str, name: str, size: int) -> None: ...
 
     async def discard(self, folder: str, name: str) -> None: ...
+
+    async def remove_part(self, folder: str, part: str) -> None: ...
 
 
 class Transfer:
@@ -122,8 +124,11 @@ class Transfer:
         """Family by family, each oldest first; a family stops at its first failure, so that its order stays."""
         failed: UploadFailed | None = None
         for family in FileFamily:
-            for file in (file for file in uploads if file.family == family):
+            of_family = [file for file in uploads if file.family == family]
+            for file in of_family:
                 try:
+                    if file is of_family[0]:
+                        await self._tidy(remote, self._folders[family] or "")
                     await self._upload(remote, file, now, notes)
                 except UploadFailed as failure:
                     if failure.reason not in OF_ONE_FOLDER:
@@ -132,6 +137,12 @@ class Transfer:
                     failed = failure
                     break
         return failed
+
+    async def _tidy(self, remote: Remote, folder: str) -> None:
+        """Remove what our earlier sessions left there under temporary names; their files may be withdrawn by now."""
+        for name in await remote.listing(folder):
+            if name.startswith(".") and name.endswith(PART) and await self._store.owns_file_name(name):
+                await remote.remove_part(folder, name)
 
     async def _upload(self, remote: Remote, file: FileRecord, now: int, notes: Notes) -> None:
         folder = self._folders[file.family]

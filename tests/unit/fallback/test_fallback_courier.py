@@ -104,7 +104,10 @@ class Engage:
         self.after_publish()
 
     async def discard(self, folder: str, name: str) -> None:
-        self.files.pop((folder, part_name(name)), None)
+        await self.remove_part(folder, part_name(name))
+
+    async def remove_part(self, folder: str, part: str) -> None:
+        self.files.pop((folder, part), None)
 
     def finals(self) -> list[str]:
         return [name for _, name in self.files if name.endswith(".xml")]
@@ -693,6 +696,27 @@ async def test_files_of_another_outbox_in_the_same_folder_are_left_alone(shop: S
     shop.restart()
     await shop.step()
     assert shop.local() == [theirs]
+
+
+async def test_what_an_earlier_session_left_half_uploaded_is_removed_also_of_a_file_that_was_withdrawn(
+    shop: Shop,
+) -> None:
+    ids = await shop.exhaust(sale(1))
+
+    def cut() -> None:
+        raise UploadFailed("cut", "in the middle")
+
+    shop.engage.after_stage = cut
+    await shop.step(5)
+    await shop.step(0, api_healthy=True)
+    assert await shop.states(ids) == [State.PENDING]
+    ((folder, left),) = shop.engage.files
+    theirs = {(folder, name): b"theirs" for name in ("20250314093000_1_transactions.xml", ".notes.part", left + ".bak")}
+    shop.engage.files |= theirs | {(folder, left.replace(".part", ".0123abcd.part")): b"ours"}
+    shop.engage.after_stage = lambda: None
+    await shop.exhaust(sale(2, BO))
+    report = await shop.step(5)
+    assert set(shop.engage.files) == {*theirs, (folder, report.uploaded[0])}
 
 
 async def test_imported_copies_are_removed_after_the_retention(shop: Shop) -> None:
