@@ -36,10 +36,9 @@ from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.contacts import Contacts
-from voyado_async.resources.outbox import OutboxView
+from voyado_async.resources.operations import Operations
 from voyado_async.resources.promotions import Promotions
 from voyado_async.resources.receipts import Receipts
-from voyado_async.resources.status import Plan
 from voyado_async.resources.transactions import Transactions
 from voyado_async.resources.vouchers import Vouchers
 from voyado_async.resources.writes import Writes
@@ -81,7 +80,7 @@ class VoyadoClient:
     receipts: Receipts
     transactions: Transactions
     vouchers: Vouchers
-    outbox: OutboxView
+    outbox: Operations
 
     def __init__(
         self,
@@ -124,7 +123,7 @@ class VoyadoClient:
             self.transactions = Transactions(self._open_reads, self._open_direct)
             routes = routes_of(self._settings.api_version)
             self.vouchers = Vouchers(writes, outbox, self._open_reads, routes)
-            self.outbox = OutboxView(outbox, self._clock, Plan.of(self._settings))
+            self.outbox = Operations(outbox, self._clock, self._settings)
             if self._settings.base_url is not None and self._settings.api_key is not None:
                 await self._connect(outbox, stack)
             self._stack = stack.pop_all()

@@ -4,7 +4,9 @@
 -- lane     one row per contact: which entry of it is next and when. A claim reads lanes, never the backlog
 -- spent_key  what was delivered under a key, as hashes; outlives the entry
 -- attempt  the record of an entry, one line per attempt, never with text that Engage sent
+-- former_body  what an entry's content was before a person edited it, or a replay left out what newer entries set
 -- file     the fallback files and their history
+-- action   what operators did to entries: who, when, what, why
 -- contact  which id an address of a contact stands for
 -- meta     facts of this outbox; counter: its books; history: how many entries came where, every five minutes
 --
@@ -125,6 +127,8 @@ CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending
 CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
+CREATE INDEX entry_settled ON entry (lane, kind, id) WHERE state IN ('delivered', 'rejected', 'discarded');
+CREATE INDEX entry_rejected ON entry (lane, id) WHERE state = 'rejected';
 -- All that is asked of many of them, so that counting their lines reads nothing else; SQLite wants the state there, too.
 CREATE INDEX entry_exhausted ON entry (id, changed, lines, state) WHERE state = 'exhausted';
 CREATE INDEX entry_outage ON entry (id) WHERE state = 'exhausted' AND outage = 1;
@@ -158,6 +162,14 @@ CREATE TABLE body (
     entry INTEGER PRIMARY KEY,
     content BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE former_body (
+    entry INTEGER NOT NULL,
+    -- the number of the line in the entry's record that tells of the change
+    number INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (entry, number)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE spent_key (
     hash TEXT PRIMARY KEY,
@@ -207,3 +219,16 @@ CREATE TABLE contact (
 
 CREATE INDEX contact_of_id ON contact (id);
 CREATE INDEX contact_learned ON contact (learned);
+
+CREATE TABLE action (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    what TEXT NOT NULL,
+    -- which entries were asked for; never what names a person
+    chosen TEXT NOT NULL,
+    reason TEXT,
+    -- entries that it has changed so far; one that was interrupted has no end
+    entries INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER
+) STRICT;

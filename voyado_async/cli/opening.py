@@ -6,13 +6,16 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from voyado_async.clock import SystemClock
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox, readable_schema
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.status import Plan
 from voyado_async.settings import Settings
+
+if TYPE_CHECKING:
+    from voyado_async.resources.operations import Operations
 
 T = TypeVar("T")
 
@@ -48,6 +51,15 @@ async def changing(settings: Settings) -> AsyncIterator[SqliteOutbox]:
     await asyncio.to_thread(readable_schema, str(settings.outbox_path))
     async with writing(settings) as outbox:
         yield outbox
+
+
+@asynccontextmanager
+async def operating(settings: Settings, *, dry_run: bool = False) -> AsyncIterator[Operations]:
+    """The outbox with an operator's moves; for a dry run it is only looked at."""
+    from voyado_async.resources.operations import Operations  # here: it knows every kind of entry
+
+    async with looking(settings) if dry_run else changing(settings) as outbox:
+        yield Operations(outbox, CLOCK, settings)
 
 
 @asynccontextmanager

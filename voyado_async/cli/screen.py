@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -43,6 +44,21 @@ def standing_lines() -> Iterator[Callable[[Sequence[str]], None]]:
 
         def show(lines: Sequence[str]) -> None:
             live.update(Text("\n".join(lines)), refresh=True)
+
+        yield show
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar on standard error with an estimate of the time left; takes done, total and failed."""
+    columns = (
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, failed="")
+
+        def show(done: int, total: int, failed: int) -> None:
+            bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
 
         yield show
 

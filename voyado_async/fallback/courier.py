@@ -195,6 +195,7 @@ class Courier:
         """Write files if it is time. Returns when it is time again."""
         interval = self._settings.fallback_interval
         lines, oldest = await self._store.exhausted_lines()
+        asked = await self._store.files_wanted()
         due = plans.gathering_due(
             lines=lines,
             oldest=oldest,
@@ -205,8 +206,10 @@ class Courier:
             now=now,
         )
         if due is None:
+            if asked is not None:
+                await self._store.files_written(asked)
             return now + plans.milliseconds(interval)
-        if now < due and not (self._again or notes.again):
+        if now < due and asked is None and not (self._again or notes.again):
             return due
         self._gathered = now
         notes.again = False
@@ -229,6 +232,8 @@ class Courier:
                 order.closed(full.head)
         for planned in batch.rest():
             await self._write(planned, now, notes)
+        if asked is not None:
+            await self._store.files_written(asked)
         self._left_over, _ = await self._store.exhausted_lines()
         return now + plans.milliseconds(interval)
 

@@ -71,6 +71,15 @@ def address(
     if len(named) != 1:
         raise InvalidEntry("", f"a contact is named by exactly one of {', '.join(given)}; {len(named)} were given")
     ((kind, value),) = named
+    return _checked(kind, value)
+
+
+def checked(named: Address) -> Address:
+    """The address as `address` would make it. Raises InvalidEntry."""
+    return _checked(named.type, named.value)
+
+
+def _checked(kind: MatchKeyType, value: object) -> Address:
     if kind is MatchKeyType.CONTACT_ID:
         return Address(kind, checked_id(kind, value))
     if not isinstance(value, str) or not value.strip():

@@ -17,9 +17,10 @@ from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, No
 from voyado_async.errors import InvalidEntry
 from voyado_async.kinds.address import Address
 from voyado_async.kinds.call import Call, Operation
-from voyado_async.kinds.contact_update import not_in_a_file
+from voyado_async.kinds.contact_update import left_without, not_in_a_file
 from voyado_async.models.contact_fields import KEY_ATTRIBUTES
 from voyado_async.models.contacts import ContactCreate, checked_contact_create
+from voyado_async.models.decode import stored
 from voyado_async.models.payload import Payload, to_json
 from voyado_async.models.receipts import MatchKeyType
 from voyado_async.models.text import NOT_IN_XML
@@ -65,14 +66,40 @@ def draft(
     _, text = checked_contact_create(content, allowed=allowed, key_attribute=contact_key)
     named = _named(_OBJECT.decode(text), contact_key)
     assert named is not None  # checked_contact_create has refused a contact without a key
-    stored = Create(
+    kept = Create(
         contact=msgspec.Raw(text),
         source=source,
         store_external_id=store_external_id,
         create_as_unapproved=create_as_unapproved,
         on_existing=on_existing,
     )
-    return Draft(Kind.CONTACT_CREATE, to_json(stored), named.lane, key)
+    return Draft(Kind.CONTACT_CREATE, to_json(kept), named.lane, key)
+
+
+def corrected(body: bytes, *, contact_key: str | None, allowed: frozenset[str] | None) -> Draft:
+    """A stored content that a person has changed: checked as at the first time. Raises InvalidEntry."""
+    content = stored(Create, body)
+    return draft(
+        bytes(content.contact),
+        source=content.source,
+        store_external_id=content.store_external_id,
+        create_as_unapproved=content.create_as_unapproved,
+        on_existing=content.on_existing,
+        contact_key=contact_key,
+        allowed=allowed,
+    )
+
+
+def without(body: bytes, names: frozenset[str]) -> bytes:
+    """The content without fields that newer entries have set, where it would update a contact that exists.
+
+    What the contact is known by stays, and so does everything where an existing contact is left alone.
+    """
+    content = read(body)
+    if content.on_existing == "keep":
+        return body
+    left = left_without(contact_of(content), names - frozenset(KEY_ATTRIBUTES))
+    return to_json(msgspec.structs.replace(content, contact=msgspec.Raw(to_json(left))))
 
 
 def read(body: bytes) -> Create:

@@ -8,6 +8,7 @@ from voyado_async.delivery import Draft, Kind, Message, NoFileForm
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import check_contact_type
+from voyado_async.models.decode import stored
 from voyado_async.models.payload import Payload, to_json
 
 FIELD = "contactType"
@@ -29,6 +30,12 @@ def draft(contact_id: str, contact_type: str, *, key: str | None = None) -> Draf
     check_contact_type(contact_type)
     content = TypeChange(contact_id=named.value, contact_type=contact_type)
     return Draft(Kind.CONTACT_TYPE, to_json(content), named.lane, key)
+
+
+def corrected(body: bytes) -> Draft:
+    """A stored content that a person has changed. Raises InvalidEntry."""
+    content = stored(TypeChange, body)
+    return draft(content.contact_id, content.contact_type)
 
 
 def read(body: bytes) -> TypeChange:

@@ -12,9 +12,10 @@ from decimal import Decimal
 import msgspec
 
 from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
-from voyado_async.kinds.address import Address, find
+from voyado_async.kinds.address import Address, checked, find
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import ContactUpdate, check_contact_type, checked_contact_update
+from voyado_async.models.decode import stored
 from voyado_async.models.payload import Payload, to_json
 from voyado_async.models.receipts import MatchKeyType
 
@@ -47,6 +48,12 @@ def draft(
     _, text = checked_contact_update(changes, allowed=allowed)
     content = Update(address=address, changes=msgspec.Raw(text), contact_type=contact_type)
     return Draft(Kind.CONTACT_UPDATE, to_json(content), address.lane, key)
+
+
+def corrected(body: bytes, *, allowed: frozenset[str] | None) -> Draft:
+    """A stored content that a person has changed: checked as at the first time. Raises InvalidEntry."""
+    content = stored(Update, body)
+    return draft(checked(content.address), bytes(content.changes), contact_type=content.contact_type, allowed=allowed)
 
 
 def read(body: bytes) -> Update:

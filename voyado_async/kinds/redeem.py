@@ -32,11 +32,23 @@ def draft(
 ) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
     content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id, "by": by})
-    assignment = checked_id("assignmentId", content.assignment_id).lower()
+    checked_id("assignmentId", content.assignment_id)
+    assignment = natural_key(content)
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:
         lane = address(contact_id=content.contact_id).lane
     return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key, natural_key=assignment)
+
+
+def corrected(body: bytes) -> Draft:
+    """A stored content that a person has changed. Raises InvalidEntry."""
+    content = parse_redeem(body)
+    return draft(content.assignment_id, channel=content.channel, contact_id=content.contact_id, by=content.by)
+
+
+def natural_key(content: Redeem) -> str:
+    """The assignment's id; ids are GUIDs in either case (ref 6.8)."""
+    return content.assignment_id.lower()
 
 
 def read(body: bytes) -> Redeem:

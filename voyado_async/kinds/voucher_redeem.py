@@ -11,6 +11,7 @@ import msgspec
 from voyado_async.delivery import Draft, Kind, Message, NoFileForm
 from voyado_async.kinds.address import address, checked_id
 from voyado_async.kinds.call import Call, Operation
+from voyado_async.models.decode import stored
 from voyado_async.models.paging import COUNT, page_params
 from voyado_async.models.payload import Payload, to_json
 
@@ -28,13 +29,24 @@ _DECODER = msgspec.json.Decoder(VoucherRedeem)
 def draft(voucher_id: str, *, contact_id: str | None = None, key: str | None = None) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
     voucher = checked_id("voucherId", voucher_id)
-    natural = voucher.lower()
+    natural = natural_key(VoucherRedeem(voucher_id=voucher))
     lane = f"voucher:{natural}"
     if contact_id is not None:
         named = address(contact_id=contact_id)
         lane, contact_id = named.lane, named.value
     content = VoucherRedeem(voucher_id=voucher, contact_id=contact_id)
     return Draft(Kind.VOUCHER_REDEEM, to_json(content), lane, natural if key is None else key, natural_key=natural)
+
+
+def corrected(body: bytes) -> Draft:
+    """A stored content that a person has changed. Raises InvalidEntry."""
+    content = stored(VoucherRedeem, body)
+    return draft(content.voucher_id, contact_id=content.contact_id)
+
+
+def natural_key(content: VoucherRedeem) -> str:
+    """The voucher's id; ids are GUIDs in either case (ref 6.8)."""
+    return content.voucher_id.lower()
 
 
 def read(body: bytes) -> VoucherRedeem:

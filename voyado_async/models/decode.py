@@ -109,6 +109,15 @@ class Strict(Generic[T]):
         return InvalidEntry(path, reason or (what if what.startswith(("expected ", "has ", "is ")) else "is not valid"))
 
 
+def stored(kind: type[T], text: bytes) -> T:
+    """A content in the form in which an outbox keeps it, from a person who changed it. Raises InvalidEntry."""
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    for name in json_object(text):
+        if name not in known:
+            raise InvalidEntry(field_path("", name), "unknown field")
+    return Strict(kind, {}).parse(text)[0]
+
+
 def _shop_path(path: str) -> str:
     """``$.items[2].sku`` as ``items[2].sku``."""
     return path.removeprefix("$").removeprefix(".")

@@ -54,6 +54,12 @@ class _Holder(NamedTuple):
         return self.content == (body if isinstance(self.content, bytes) else content_hash(body))
 
 
+def _was(connection: sqlite3.Connection, holder: _Holder, body: bytes) -> bool:
+    """Whether the holder was written with that content and changed by an operator since: the shop may repeat it."""
+    row = connection.execute(SQL["first_body"], {"id": holder.id}).fetchone()
+    return row is not None and row[0] == body
+
+
 class _Around(NamedTuple):
     """What a draft finds in the outbox: its lane, who holds its key, and how the outbox stands."""
 
@@ -110,7 +116,7 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
                     own[name] = _Holder(entry_id, State.PENDING, draft.body)
                 added.append(_New(entry_id, prepared, former.get(names[0]) if names else None))
                 stored.append(Stored(entry_id, State.PENDING, None))
-            elif holder.has(draft.body):
+            elif holder.has(draft.body) or _was(connection, holder, draft.body):
                 state = holder.state or State.DELIVERED
                 stored.append(Stored(holder.id, state, state))
             else:

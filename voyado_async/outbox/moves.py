@@ -51,6 +51,12 @@ def content_hash(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
+def written(connection: sqlite3.Connection, entry_id: int) -> bytes:
+    """The content of an entry as it was written, whatever became of it since."""
+    row = connection.execute(SQL["first_body"], {"id": entry_id}).fetchone()
+    return bytes((row or connection.execute(SQL["body"], {"id": entry_id}).fetchone())[0])
+
+
 def run(connection: sqlite3.Connection, *, query: str, values: Mapping[str, object]) -> list[Any]:
     """A transaction that is one statement."""
     return connection.execute(SQL[query], values).fetchall()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash
+from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash, written
 from voyado_async.outbox.states import State
 
 
@@ -15,7 +15,7 @@ def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int) ->
     spent = [
         (
             key_hash(kind, name),
-            content_hash(connection.execute(SQL["body"], {"id": entry}).fetchone()[0]),
+            content_hash(written(connection, entry)),
             entry,
             created,
         )
@@ -27,7 +27,7 @@ def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int) ->
     if spent:
         connection.execute(SQL["spend_keys"], {"keys": as_json(spent)})
     values = {"ids": as_json([row[0] for row in going])}
-    for query in ("purge_entries", "purge_bodies", "purge_attempts"):
+    for query in ("purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts"):
         connection.execute(SQL[query], values)
     connection.execute(SQL["count_purged"], {"count": len(going)})
     return len(going)
@@ -40,8 +40,8 @@ def purge_keys(connection: sqlite3.Connection, *, span: int, before: int) -> Non
 
 
 class LanesInUse:
-    """A bit for each lane that has an entry. An entry never changes its lane; who removes a lane asks again for what
-    was written after `seen`."""
+    """A bit for each lane that has an entry. Who removes a lane asks again for what was written after `seen`, and for
+    what an edit has brought there."""
 
     def __init__(self) -> None:
         self._bits = bytearray()

@@ -37,6 +37,7 @@ from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
 from voyado_async.outbox.overview import Overview
+from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
     Attempt,
@@ -80,8 +81,8 @@ _OLDEST_SQLITE = (3, 38, 0)
 _SMALLEST_PAGE = 512
 
 
-class SqliteOutbox:
-    """See `store.Outbox` for the promises."""
+class SqliteOutbox(OperatorPart):
+    """See `store.Outbox` and `operator_store.OperatorOutbox` for the promises."""
 
     def __init__(self, path: str, clock: Clock, base_url: str | None, *, read_only: bool = False) -> None:
         self.path = path
@@ -329,6 +330,13 @@ class SqliteOutbox:
 
     async def exhausted_of(self, ids: Sequence[int]) -> list[Message]:
         return list(moves.messages(await self._rows("exhausted", ids=as_json(list(ids)))))
+
+    async def files_wanted(self) -> str | None:
+        rows = await self._rows("fact", name="files_wanted")
+        return rows[0][0] if rows else None
+
+    async def files_written(self, asked: str) -> None:
+        await self._writer.call(lambda c: c.execute(SQL["files_written"], {"asked": asked}).fetchall())
 
     async def next_file_name(self, now: int, family: FileFamily) -> str:
         return await self._writer.call(lambda c: file_moves.next_name(c, now, family))

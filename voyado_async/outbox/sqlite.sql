@@ -307,9 +307,19 @@ SELECT id FROM entry
 WHERE id > :after AND id <= :until AND state IN ('delivered', 'discarded') AND changed < :before AND created < :before;
 
 -- name: to_purge
--- Those that still are finished and old enough.
+-- Those that still are finished and old enough. A change stays for as long as an older one of its contact could be
+-- replayed: it says what must not be overwritten.
 SELECT id, kind, state, key, natural_key, created FROM entry
-WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before;
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before
+AND NOT (kind IN ('contact_create', 'contact_update', 'contact_type') AND EXISTS (
+    SELECT 1 FROM entry AS older
+    WHERE older.lane IN (
+        SELECT coalesce(joined, id) FROM lane WHERE lane.id = entry.lane
+        UNION ALL
+        SELECT id FROM lane AS part WHERE part.joined = (SELECT coalesce(joined, id) FROM lane WHERE lane.id = entry.lane)
+    )
+    AND older.state = 'rejected' AND older.id < entry.id AND older.kind IN ('contact_update', 'contact_type')
+));
 
 -- name: spend_keys
 -- The hashes that a delivered entry leaves behind.
@@ -324,6 +334,10 @@ DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids));
 -- name: purge_bodies
 -- With their content.
 DELETE FROM body WHERE entry IN (SELECT value FROM json_each(:ids));
+
+-- name: purge_former_bodies
+-- And what it was before.
+DELETE FROM former_body WHERE entry IN (SELECT value FROM json_each(:ids));
 
 -- name: purge_attempts
 -- And their record.
@@ -350,13 +364,16 @@ ORDER BY id LIMIT :limit;
 -- name: purge_lanes
 -- Of these lanes without an entry, those go that still are idle, got none since, and of whose contact no address is
 -- known; with all that were joined to them, so that none is ever joined to one that is gone. Where one that is not among
--- these was joined since, it has entries, and all stay. The newest lane stays: no id is used twice.
+-- these was joined since, it has entries, and all stay. An edit can have brought one a rejected entry. The newest lane stays: no id is used twice.
 WITH gone AS MATERIALIZED (
     SELECT lane.id FROM json_each(:lanes) AS wanted JOIN lane ON lane.id = wanted.value
     WHERE lane.joined IS NULL AND lane.head IS NULL AND lane.hold = 0
     AND lane.id <> (SELECT coalesce(joined, id) FROM lane ORDER BY id DESC LIMIT 1)
     AND lane.id NOT IN (
         SELECT coalesce(own.joined, own.id) FROM entry JOIN lane AS own ON own.id = entry.lane WHERE entry.id > :seen
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM entry WHERE entry.lane = lane.id AND entry.state IN ('delivered', 'rejected', 'discarded')
     )
     AND NOT EXISTS (SELECT 1 FROM contact WHERE contact.address = lane.key)
     AND NOT EXISTS (
@@ -462,10 +479,11 @@ VALUES (:name, :family, :contact_type, :match_key_type, 'spooled', :entries, :li
 RETURNING id;
 
 -- name: spool_entries
--- The entries that stand in it.
+-- The entries that stand in it, unless it was withdrawn meanwhile.
 UPDATE entry SET state = 'spooled', file = :file, changed = :now
 FROM json_each(:ids) AS written
 WHERE entry.id = written.value AND entry.state = 'exhausted'
+AND EXISTS (SELECT 1 FROM file WHERE id = :file AND state = 'spooled')
 RETURNING entry.id, entry.lane;
 
 -- name: files
@@ -585,6 +603,233 @@ UNION ALL
 SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
 AND entry.away = 1;
+
+-- --------------------------------------------------------------------------------------------------------- operating
+
+-- name: selected
+-- The entries of one span of ids that fit every part of the filter, oldest first.
+SELECT id FROM entry
+WHERE id > :after AND id <= :upto
+AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+AND (:lane IS NULL OR lane IN (
+    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
+    UNION ALL
+    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
+))
+AND (:error IS NULL OR reason IN (:error, :error || ' (may have happened)'))
+AND (:since IS NULL OR created >= :since)
+AND (:until IS NULL OR created < :until)
+ORDER BY id;
+
+-- name: standings
+-- Where entries stand for whoever wants to move them: what a move is decided by.
+SELECT
+    entry.id, entry.kind, entry.state, lane.id, lane.key, entry.created, entry.key,
+    entry.released_key, entry.unknown, entry.outage, file.name, file.state, contact.id,
+    coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0),
+    EXISTS (
+        SELECT 1 FROM attempt
+        WHERE attempt.entry = entry.id AND what IN ('file', 'bulk') AND outcome IN ('uploaded', 'imported')
+    )
+FROM json_each(:ids) AS wanted
+JOIN entry ON entry.id = wanted.value
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane ON lane.id = coalesce(own.joined, own.id)
+LEFT JOIN file ON file.id = entry.file
+LEFT JOIN contact ON contact.address = lane.key;
+
+-- name: bodies
+-- The contents of entries.
+SELECT body.entry, body.content FROM json_each(:ids) AS wanted JOIN body ON body.entry = wanted.value;
+
+-- name: changes_after
+-- Every later entry that sets fields of the lane's contact, in whichever of the lanes that are one. A creation has
+-- set something only where it made the contact.
+SELECT entry.id, entry.kind, entry.state
+FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
+JOIN entry INDEXED BY entry_settled ON entry.lane = mine.id
+WHERE entry.kind IN ('contact_update', 'contact_type') AND entry.id > :after
+AND entry.state IN ('delivered', 'rejected', 'discarded')
+UNION ALL
+SELECT entry.id, entry.kind, entry.state
+FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
+JOIN entry INDEXED BY entry_settled ON entry.lane = mine.id
+WHERE entry.kind = 'contact_create' AND entry.id > :after
+AND entry.state IN ('delivered', 'rejected', 'discarded') AND EXISTS (
+    SELECT 1 FROM attempt
+    WHERE attempt.entry = entry.id AND attempt.outcome = 'delivered' AND attempt.code = 'accepted'
+)
+UNION ALL
+SELECT entry.id, entry.kind, entry.state
+FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
+JOIN entry INDEXED BY entry_waiting ON entry.lane = mine.id
+WHERE entry.profile = 1 AND entry.id > :after AND entry.state IN ('pending', 'sending')
+UNION ALL
+SELECT entry.id, entry.kind, entry.state
+FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
+JOIN entry INDEXED BY entry_away ON entry.lane = mine.id
+WHERE entry.kind IN ('contact_update', 'contact_type') AND entry.id > :after AND entry.away = 1;
+
+-- name: rivals
+-- Who has a key that another entry had to give up: a live entry, one that is purged, or a later one that gave it up too
+-- and can be replayed itself.
+SELECT wanted.value ->> 2, entry.id FROM json_each(:names) AS wanted
+JOIN entry ON entry.key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+UNION ALL
+SELECT wanted.value ->> 2, entry.id FROM json_each(:names) AS wanted
+JOIN entry ON entry.natural_key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+UNION ALL
+SELECT wanted.value ->> 2, entry.id FROM json_each(:names) AS wanted
+JOIN entry ON entry.released_key = wanted.value ->> 1 AND entry.kind = wanted.value ->> 0
+WHERE entry.state = 'rejected' AND entry.id > wanted.value ->> 2
+UNION ALL
+SELECT wanted.value ->> 2, spent_key.entry FROM json_each(:names) AS wanted
+JOIN spent_key ON spent_key.hash = wanted.value ->> 3;
+
+-- name: replay
+-- Each entry begins anew, if it still is where it was seen last. What may have happened stays so. A key that it had to
+-- give up is its own again.
+UPDATE entry SET
+    state = move.value ->> 2, unknown = max(unknown, move.value ->> 3),
+    natural_key = coalesce(natural_key, move.value ->> 4), key = coalesce(entry.key, released_key), released_key = NULL,
+    slots = 0, outage = 0, reason = NULL, file = NULL, due = :now, changed = :now
+FROM json_each(:moves) AS move
+WHERE entry.id = move.value ->> 0 AND entry.state = move.value ->> 1
+RETURNING entry.id, entry.lane;
+
+-- name: count_replay
+-- Whoever works out what newer entries have set can see that some of them came back meanwhile.
+INSERT INTO meta (name, value) VALUES ('replays', '1')
+ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT);
+
+-- name: discard
+-- Each entry is dropped, if it still is where it was seen last.
+UPDATE entry SET state = 'discarded', reason = :reason, file = NULL, outage = 0, changed = :now
+FROM json_each(:moves) AS move
+WHERE entry.id = move.value ->> 0 AND entry.state = move.value ->> 1
+RETURNING entry.id, entry.lane;
+
+-- name: keep_former_body
+-- What the content was before it changes, under the line of the record that tells of the change.
+INSERT INTO former_body (entry, number, content)
+SELECT entry, (SELECT max(number) FROM attempt WHERE attempt.entry = body.entry), content FROM body WHERE entry = :id;
+
+-- name: replace_body
+-- The content as it is now.
+UPDATE body SET content = :content WHERE entry = :id;
+
+-- name: first_body
+-- The content as it was written, where it was changed since.
+SELECT content FROM former_body WHERE entry = :id ORDER BY number LIMIT 1;
+
+-- name: rewrite
+-- The corrected entry, in the lane of the contact that it names now. It is rejected still.
+UPDATE entry SET
+    lane = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane), released_key = :key, warnings = :warnings,
+    lines = :lines,
+    changed = :now
+WHERE id = :id AND state = 'rejected'
+RETURNING id;
+
+-- name: ask_for_files
+-- Whoever drains writes files of what is exhausted as soon as it looks.
+INSERT INTO meta (name, value) VALUES ('files_wanted', CAST(:now AS TEXT))
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: files_written
+-- They are written, unless more was asked for meanwhile.
+DELETE FROM meta WHERE name = 'files_wanted' AND value = :asked;
+
+-- name: add_action
+-- What an operator does is written down before it is done.
+INSERT INTO action (at, who, what, chosen, reason) VALUES (:at, :who, :what, :chosen, :reason) RETURNING id;
+
+-- name: count_action
+-- How far it came, in the transaction that changes the entries.
+UPDATE action SET entries = entries + :count WHERE id = :id;
+
+-- name: end_action
+-- It came to its end.
+UPDATE action SET ended = :now, entries = entries + :count WHERE id = :id;
+
+-- name: actions
+-- What operators did, newest first.
+SELECT id, at, who, what, chosen, reason, entries, ended FROM action ORDER BY id DESC LIMIT :limit;
+
+-- -------------------------------------------------------------------------------------------------------- forgetting
+
+-- name: lanes_of
+-- Every lane of a contact: by its id, by the addresses that stand for it, and those that became part of these.
+WITH named AS (
+    SELECT coalesce(joined, id) AS id FROM lane WHERE key = :lane
+    UNION
+    SELECT coalesce(lane.joined, lane.id) FROM contact JOIN lane ON lane.key = contact.address
+    WHERE contact.id IN (
+        :contact, lower(:contact), upper(:contact), (SELECT known.id FROM contact AS known WHERE known.address = :lane)
+    )
+)
+SELECT id FROM named UNION SELECT lane.id FROM named JOIN lane ON lane.joined = named.id;
+
+-- name: states_in_lane
+-- How much of a lane is where.
+SELECT state, count(*) FROM entry WHERE lane = :lane AND state IN ('pending', 'sending') GROUP BY state
+UNION ALL
+SELECT state, count(*) FROM entry
+WHERE lane = :lane AND away = 1 GROUP BY state
+UNION ALL
+SELECT state, count(*) FROM entry WHERE lane = :lane AND state IN ('delivered', 'rejected', 'discarded') GROUP BY state;
+
+-- name: files_of_lane
+-- The files in which its entries stand, or stood.
+SELECT DISTINCT file.id, file.name, file.state FROM entry JOIN file ON file.id = entry.file
+WHERE entry.lane = :lane AND entry.away = 1
+UNION
+SELECT DISTINCT file.id, file.name, file.state
+FROM entry JOIN attempt ON attempt.entry = entry.id AND attempt.what = 'file' JOIN file ON file.name = attempt.code
+WHERE entry.lane = :lane AND entry.state IN ('delivered', 'rejected', 'discarded')
+UNION
+SELECT DISTINCT file.id, file.name, file.state
+FROM entry JOIN attempt ON attempt.entry = entry.id AND attempt.what = 'file' JOIN file ON file.name = attempt.code
+WHERE entry.lane = :lane AND entry.state IN ('pending', 'sending')
+UNION
+SELECT DISTINCT file.id, file.name, file.state
+FROM entry JOIN attempt ON attempt.entry = entry.id AND attempt.what = 'file' JOIN file ON file.name = attempt.code
+WHERE entry.lane = :lane AND entry.away = 1;
+
+-- name: forgettable_settled
+-- Some of what is settled in a lane.
+SELECT id FROM entry WHERE lane = :lane AND state IN ('delivered', 'rejected', 'discarded') LIMIT :limit;
+
+-- name: forgettable_waiting
+-- Some of what waits in a lane; never what is being sent, and never what stands in a file that is still here.
+SELECT id FROM entry WHERE lane = :lane AND state IN ('pending', 'sending') AND state = 'pending' LIMIT :limit;
+
+-- name: forgettable_away
+-- Some of what is on the second road; never what stands in a file that can still be withdrawn.
+SELECT id FROM entry WHERE lane = :lane AND away = 1
+AND state <> 'spooled' LIMIT :limit;
+
+-- name: count_forgotten
+-- The books are written in the same transaction.
+UPDATE counter SET value = value + :count WHERE name = 'forgotten';
+
+-- name: addresses_of
+-- The addresses that stand for a contact.
+SELECT address, id FROM contact WHERE address = :lane OR id IN (
+    :contact, lower(:contact), upper(:contact), (SELECT known.id FROM contact AS known WHERE known.address = :lane)
+);
+
+-- name: forget_addresses
+-- They are not known any more.
+DELETE FROM contact WHERE address IN (SELECT value FROM json_each(:addresses));
+
+-- name: forget_lanes
+-- Lanes that are empty lose their name; the lane itself goes with the next purge, so that no id is used twice.
+UPDATE lane SET key = 'forgotten:' || id WHERE id IN (SELECT value FROM json_each(:lanes))
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND state IN ('pending', 'sending'))
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND away = 1)
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND state IN ('delivered', 'rejected', 'discarded'));
 
 -- ---------------------------------------------------------------------------------------------------------- looking
 

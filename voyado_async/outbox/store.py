@@ -268,6 +268,14 @@ class Outbox(Protocol):
         """Of these entries those that `exhausted` would still give."""
         ...
 
+    async def files_wanted(self) -> str | None:
+        """Whether an operator asked for files at once; hand it back to `files_written` when they are written."""
+        ...
+
+    async def files_written(self, asked: str) -> None:
+        """What was asked for is done, unless more was asked for since."""
+        ...
+
     async def next_file_name(self, now: int, family: FileFamily) -> str:
         """A name (ref 6.2) that was never given before and never will be: committed before it is returned.
 

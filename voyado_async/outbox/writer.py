@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -37,10 +37,20 @@ MAX_BYTES = 4_000_000
 LOG_SIZE = 4_000_000
 """Bytes of the write-ahead log from the start: about where a checkpoint lets it begin anew."""
 
+REWRITE_UNDER = 4_000_000
+"""Bytes up to which a database is written anew in some 20 ms, so that the turn is held no longer than for a batch."""
+
 _CONNECTION_CHUNK = 64
 
 _OF_ONE_WRITE = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What is wrong with one write's values (too long for SQLite, for example), and not with the database."""
+
+
+class Scrubbed(NamedTuple):
+    """What is free of deleted content for certain: the log, and the unused space inside the pages of the database."""
+
+    log: bool
+    pages: bool
 
 
 class Connection(aiosqlite.Connection):
@@ -63,6 +73,9 @@ def connection(path: str, *, read_only: bool) -> Connection:
         made = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0, cached_statements=256)
         # A commit is on the disk when it returns, also after a power cut.
         made.execute("PRAGMA synchronous = FULL")
+        if not read_only:
+            # What is deleted or replaced is overwritten with zeros: a contact that is forgotten leaves no byte.
+            made.execute("PRAGMA secure_delete = ON")
         # An insert of many rows keeps a copy of each page that it touches; beyond 64 KB that would be a file.
         made.execute("PRAGMA temp_store = MEMORY")
         return made
@@ -186,6 +199,38 @@ class Writer:
         """Run `work` in the next transaction; it writes about so many rows."""
         result: T = await self._submit(_Write(work, self._future(), rows))
         return result
+
+    async def scrub(self) -> Scrubbed:
+        """Move everything from the log into the database and empty the log: what was deleted is in neither then.
+
+        A small database is written anew before: pages that were split can hold copies of rows and keys in their unused
+        space, which SQLite does not overwrite.
+        """
+        self.refuse_if_forked()
+        if self._task is None:
+            raise ClientClosed("the outbox is closed")
+        return await self._connection.run(self._scrub)
+
+    def _scrub(self, database: sqlite3.Connection) -> Scrubbed:
+        pages, size, waits = (
+            int(database.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "page_size", "busy_timeout")
+        )
+        small = pages * size <= REWRITE_UNDER
+        # Nobody waits for readers inside the turn.
+        database.execute("PRAGMA busy_timeout = 0")
+        try:
+            with self._turn:
+                if small:
+                    database.execute("VACUUM")
+                busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise unavailable(error, self._path) from error
+        finally:
+            database.execute(f"PRAGMA busy_timeout = {waits}")
+        if not busy:
+            self._grow_log(database)
+        return Scrubbed(log=not busy, pages=small)
 
     @property
     def forked(self) -> bool:

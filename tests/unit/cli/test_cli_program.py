@@ -31,8 +31,8 @@ ALL = dict(commands())
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert list(COMMANDS) == [
-        "enqueue", "drain", "status", "list", "show", "files", "export", "check", "migrate", "verify", "sandbox",
-        "demo",
+        "enqueue", "drain", "status", "list", "show", "files", "replay", "discard", "edit", "forget", "purge", "log",
+        "export", "check", "backup", "migrate", "verify", "sandbox", "demo",
     ]  # fmt: skip
     assert {name for name in ALL if name.startswith("enqueue ")} == {
         f"enqueue {name}"

@@ -24,6 +24,10 @@ HOT = [
     "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
+    "selected", "standings", "bodies", "changes_after", "rivals", "replay", "discard", "keep_former_body",
+    "replace_body", "first_body", "rewrite", "count_action", "to_purge",
+    "forgettable_settled", "forgettable_waiting", "forgettable_away", "addresses_of", "forget_addresses",
+    "forget_lanes", "purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts",
 ]  # fmt: skip
 """Run for every write, claim or move, or again and again: flat, however large the backlog is."""
 
@@ -80,6 +84,7 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         # Over derived rows of one batch, or a single constant row.
         "SCAN members", "SCAN whole", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW",
         "SCAN 2 CONSTANT ROWS",
+        "SCAN mine",
         # A partial index that holds only what is under way in this very step.
         "SCAN entry USING INDEX entry_sending",
         # A partial index that holds only what is taken, up to the limit of a chunk.

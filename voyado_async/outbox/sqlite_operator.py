@@ -1,0 +1,327 @@
+"""What operators do to the outbox in SQLite: prepared with reads, carried out in short transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from voyado_async.clock import Clock
+from voyado_async.delivery import Draft, Kind
+from voyado_async.errors import TransitionRefused
+from voyado_async.outbox import forgetting, operator_moves, replaying
+from voyado_async.outbox.backup import copy
+from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
+from voyado_async.outbox.operator_moves import Prepared, Row, Watched
+from voyado_async.outbox.operator_store import Action, Held, LocalFile
+from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import EntryFilter, FileRecord
+from voyado_async.outbox.writer import Scrubbed, Writer
+
+R = TypeVar("R")
+
+SPAN = 5_000
+"""Ids that one look for entries takes: a few milliseconds of the reader."""
+
+CHUNK = 200
+"""Entries that one transaction moves: it holds the turn for a few milliseconds."""
+
+TRIES = 10
+"""So often an entry is prepared again because its contact was written to meanwhile."""
+
+Fields = dict[int, frozenset[str]]
+
+
+class OperatorPart:
+    """The operator's part of `sqlite.SqliteOutbox`: see `operator_store.OperatorOutbox` for the promises."""
+
+    path: str
+    _clock: Clock
+    _writer: Writer
+
+    async def _rows(self, query: str, **values: object) -> list[Any]:
+        raise NotImplementedError
+
+    async def _read(self, look: Callable[[sqlite3.Connection], R]) -> R:
+        raise NotImplementedError
+
+    def _tell(self, entry_id: int, state: State, reason: str | None) -> None:
+        raise NotImplementedError
+
+    async def files(self, *, open_only: bool) -> list[FileRecord]:
+        raise NotImplementedError
+
+    async def update_file(self, file_id: int, *, state: str, now: int, entries_to: State | None = None) -> int:
+        raise NotImplementedError
+
+    # the action log ---------------------------------------------------------------------------------------------------
+
+    async def begin_action(self, who: str, what: str, chosen: str, reason: str | None) -> int:
+        values = {"at": self._clock.now(), "who": who, "what": what, "chosen": chosen, "reason": reason}
+        return await self._writer.call(lambda c: int(c.execute(SQL["add_action"], values).fetchall()[0][0]))
+
+    async def end_action(self, action: int, entries: int = 0) -> None:
+        values = {"id": action, "now": self._clock.now(), "count": entries}
+        await self._writer.call(lambda c: c.execute(SQL["end_action"], values).fetchall())
+
+    async def actions(self, limit: int) -> list[Action]:
+        rows = await self._rows("actions", limit=limit)
+        return [msgspec.convert(dict(zip(Action.__struct_fields__, row, strict=True)), Action) for row in rows]
+
+    # choosing ---------------------------------------------------------------------------------------------------------
+
+    async def select(self, which: EntryFilter) -> AsyncIterator[list[int]]:
+        values = {
+            "states": as_json(which.states) if which.states else None,
+            "kinds": as_json(which.kinds) if which.kinds else None,
+            "lane": None if which.contact is None else contact_lane(which.contact),
+            "error": which.error,
+            "since": which.since,
+            "until": which.until,
+        }
+        last = (await self._rows("last_id"))[0][0]
+        wanted = sorted(set(which.ids))
+        spans = [(entry - 1, entry) for entry in wanted] if wanted else [
+            (after, min(after + SPAN, last)) for after in range(0, last, SPAN)
+        ]  # fmt: skip
+        for after, upto in spans:
+            rows = await self._rows("selected", after=after, upto=upto, **values)
+            if rows:
+                yield [row[0] for row in rows]
+
+    # replaying and discarding -----------------------------------------------------------------------------------------
+
+    async def plan_replay(self, ids: Sequence[int], content: Content, *, via: Road, again: bool) -> list[Plan]:
+        entries = await self._prepare(ids, content, via)
+        return [replaying.replay(entry.standing, via=via, again=again) for entry in entries]
+
+    async def plan_discard(self, ids: Sequence[int], *, named: bool) -> list[Plan]:
+        return [replaying.discard(entry.standing, named=named) for entry in await self._prepare(ids, None, None)]
+
+    async def replay(
+        self, ids: Sequence[int], content: Content, *, via: Road, again: bool, action: int
+    ) -> tuple[list[Plan], list[str]]:
+        return await self._carry_out(
+            ids,
+            partial(self._prepare, content=content, via=via),
+            partial(replaying.replay, via=via, again=again),
+            reason=None,
+            action=action,
+        )
+
+    async def discard(
+        self, ids: Sequence[int], *, named: bool, reason: str, action: int
+    ) -> tuple[list[Plan], list[str]]:
+        return await self._carry_out(
+            ids,
+            partial(self._prepare, content=None, via=None),
+            partial(replaying.discard, named=named),
+            reason=reason,
+            action=action,
+        )
+
+    async def _carry_out(
+        self,
+        ids: Sequence[int],
+        prepare: Callable[[Sequence[int]], Any],
+        decide: Callable[[replaying.Standing], Plan],
+        *,
+        reason: str | None,
+        action: int,
+    ) -> tuple[list[Plan], list[str]]:
+        done: list[Plan] = []
+        withdrawn: list[str] = []
+        left = list(ids)
+        for _ in range(TRIES):
+            entries: list[Prepared] = await prepare(left)
+            plans = {entry.row.id: decide(entry.standing) for entry in entries}
+            files = {
+                entry.row.file for entry in entries if entry.row.file is not None and plans[entry.row.id].withdraws
+            }
+            if files:
+                withdrawn += await self.withdraw(sorted(files))
+                continue
+            moved = await self._writer.call(
+                partial(
+                    operator_moves.carry_out,
+                    entries=entries, plans=plans, reason=reason, action=action, now=self._clock.now(),
+                ),
+                rows=2 * len(entries),
+            )  # fmt: skip
+            done += moved.plans
+            left = moved.again
+            if not left:
+                break
+        for entry in await prepare(left) if left else []:
+            plan = decide(entry.standing)
+            done.append(msgspec.structs.replace(plan, step=Step.LEAVE, why="it is being moved by others; try again"))
+        for plan in done:
+            if plan.step in (Step.DISCARD, Step.SUPERSEDE):
+                self._tell(plan.id, State.DISCARDED, reason or SUPERSEDED)
+        return sorted(done, key=lambda plan: plan.id), withdrawn
+
+    async def _prepare(self, ids: Sequence[int], content: Content | None, via: Road | None) -> list[Prepared]:
+        """What decisions are made from. Without `content` nothing of the entries' contents is asked."""
+        last, mark, rows = await self._read(
+            lambda c: (
+                int(c.execute(SQL["last_id"]).fetchone()[0]),
+                operator_moves.replays(c),
+                operator_moves.rows_of(c, ids),
+            )
+        )
+        if content is None:
+            return [
+                Prepared(row, operator_moves.standing_of(row, None, None, left=frozenset(), nothing=False))
+                for row in rows
+            ]
+        bodies = await self._bodies([row.id for row in rows if _asks_content(row, via)])
+        newer = await self._newer(rows, content)
+        entries = [_prepared(row, content, bodies.get(row.id), newer.get(row.id), last, mark) for row in rows]
+        rivals = await self._read(lambda c: operator_moves.rivals(c, entries))
+        return [
+            entry
+            if entry.row.id not in rivals
+            else msgspec.structs.replace(
+                entry, standing=msgspec.structs.replace(entry.standing, rival=rivals[entry.row.id])
+            )
+            for entry in entries
+        ]
+
+    async def _bodies(self, ids: Sequence[int]) -> dict[int, bytes]:
+        return {entry: bytes(body) for entry, body in await self._rows("bodies", ids=as_json(list(ids)))}
+
+    async def _newer(self, rows: Iterable[Row], content: Content) -> dict[int, tuple[frozenset[str], bool]]:
+        """Of each contact write: the fields that newer entries have set, and whether some newer ones were dropped."""
+        lanes: dict[int, list[int]] = {}
+        for row in rows:
+            if row.kind in operator_moves.SETTING:
+                lanes.setdefault(row.lane, []).append(row.id)
+        found: dict[int, tuple[frozenset[str], bool]] = {}
+        for lane, ids in lanes.items():
+            later = await self._read(partial(operator_moves.changes_after, lane=lane, after=min(ids)))
+            fields = await self._fields([(entry, kind) for entry, kind, state in later if _stands(state)], content)
+            found |= operator_moves.set_after(ids, later, fields)
+        return found
+
+    async def _fields(self, entries: Sequence[tuple[int, Kind]], content: Content) -> Fields:
+        fields: Fields = {}
+        for start in range(0, len(entries), CHUNK):
+            some = dict(entries[start : start + CHUNK])
+            for entry, body in (await self._bodies(list(some))).items():
+                fields[entry] = content.fields(some[entry], body)
+        return fields
+
+    async def withdraw(self, files: Sequence[str]) -> list[str]:
+        withdrawn = []
+        for file in await self.files(open_only=True):
+            if file.name in files and file.state == "spooled":
+                try:
+                    await self.update_file(
+                        file.id, state="withdrawn", now=self._clock.now(), entries_to=State.EXHAUSTED
+                    )
+                except TransitionRefused:
+                    continue  # its upload has begun meanwhile: its entries are uploaded
+                withdrawn.append(file.name)
+        return withdrawn
+
+    async def edit(self, entry_id: int, draft: Draft, key: str | None, action: int) -> bool:
+        now = self._clock.now()
+        return await self._writer.call(lambda c: operator_moves.edit(c, entry_id, draft, key, action, now))
+
+    # purging and forgetting -------------------------------------------------------------------------------------------
+
+    async def purgeable(self, before: int) -> int:
+        count = 0
+        last = (await self._rows("last_id"))[0][0]
+        for after in range(0, last, SPAN):
+            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=before)
+            for start in range(0, len(rows), CHUNK):
+                ids = as_json([row[0] for row in rows[start : start + CHUNK]])
+                count += len(await self._rows("to_purge", ids=ids, before=before))
+        return count
+
+    async def held(self, lane: str, contact_id: str | None) -> Held:
+        named = contact_id or (lane.removeprefix(CONTACT) if lane.startswith(CONTACT) else None)
+
+        def look(c: sqlite3.Connection) -> Held:
+            who = {"lane": lane, "contact": named}
+            known = c.execute(SQL["addresses_of"], who).fetchall()
+            lanes = {row[0] for row in c.execute(SQL["lanes_of"], who).fetchall()}
+            for contact in {str(row[1]) for row in known}:
+                also = {"lane": contact_lane(contact), "contact": contact}
+                lanes |= {row[0] for row in c.execute(SQL["lanes_of"], also).fetchall()}
+            states: dict[State, int] = {}
+            files: set[LocalFile] = set()
+            for one in sorted(lanes):
+                for state, count in c.execute(SQL["states_in_lane"], {"lane": one}).fetchall():
+                    states[State(state)] = states.get(State(state), 0) + count
+                files |= {LocalFile(*row) for row in c.execute(SQL["files_of_lane"], {"lane": one}).fetchall()}
+            return Held(
+                lanes=tuple(sorted(lanes)),
+                states=states,
+                files=tuple(sorted(files, key=lambda file: file.id)),
+                addresses=tuple(sorted(row[0] for row in known)),
+                ids=tuple(sorted({str(row[1]) for row in known} | ({named} if named else set()))),
+            )
+
+        return await self._read(look)
+
+    async def forget(self, held: Held, action: int) -> int:
+        forgotten = 0
+        for query in ("forgettable_settled", "forgettable_waiting", "forgettable_away"):
+            for lane in held.lanes:
+                while True:
+                    step = partial(forgetting.forget, query=query, lane=lane, limit=CHUNK, action=action,
+                                   now=self._clock.now())  # fmt: skip
+                    count = await self._writer.call(step, rows=2 * CHUNK)
+                    forgotten += count
+                    if count < CHUNK:
+                        break
+        await self._writer.call(partial(forgetting.forget_names, held=held))
+        return forgotten
+
+    async def scrub(self) -> Scrubbed:
+        return await self._writer.scrub()
+
+    async def backup(self, target: Path) -> None:
+        await asyncio.to_thread(copy, self.path, target)
+
+
+def _stands(state: State) -> bool:
+    return state not in (State.REJECTED, State.DISCARDED)
+
+
+def _asks_content(row: Row, via: Road | None) -> bool:
+    """Whether a decision needs the content: a receipt that keeps its key and goes by the API never does."""
+    return row.kind is not Kind.RECEIPT or row.released_key is not None or via is Road.FILE
+
+
+def _prepared(
+    row: Row,
+    content: Content,
+    body: bytes | None,
+    newer: tuple[frozenset[str], bool] | None,
+    last: int,
+    mark: str,
+) -> Prepared:
+    left: frozenset[str] = frozenset()
+    cut: bytes | None = None
+    nothing = False
+    if newer is not None and body is not None and (left := newer[0] & content.fields(row.kind, body)):
+        cut = content.without(row.kind, body, left)
+        nothing = cut is None
+        if cut == body:
+            cut, left = None, frozenset()
+    return Prepared(
+        row=row,
+        standing=operator_moves.standing_of(row, content, cut or body, left=left, nothing=nothing),
+        body=cut,
+        natural_key=None if body is None else content.natural_key(row.kind, body),
+        watched=None if newer is None else Watched(last, mark if newer[1] else None),
+    )
