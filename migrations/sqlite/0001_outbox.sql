@@ -61,6 +61,8 @@ CREATE TABLE lane (
     hold INTEGER NOT NULL DEFAULT 0,
     -- 1: all that waits stands behind something on the second road
     behind INTEGER NOT NULL DEFAULT 0,
+    -- 1: its head was exhausted in an outage, and what waits is on its way after it
+    follows INTEGER NOT NULL DEFAULT 0,
     -- nothing of this lane goes out before: Engage may still be working on an earlier request
     rest_until INTEGER NOT NULL DEFAULT 0,
     -- how often anything of it has moved: an answer of Engage's from before is not the newest
@@ -72,7 +74,8 @@ CREATE TABLE lane (
 
 CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
 CREATE INDEX lane_held ON lane (id) WHERE hold > 0;
-CREATE INDEX lane_behind ON lane (id) WHERE behind = 1;
+CREATE INDEX lane_behind ON lane (id) WHERE behind = 1 OR follows = 1;
+CREATE INDEX lane_follows ON lane (id) WHERE follows = 1;
 CREATE INDEX lane_joined ON lane (joined) WHERE joined IS NOT NULL;
 
 CREATE TABLE entry (

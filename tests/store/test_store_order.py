@@ -221,6 +221,42 @@ async def test_files_of_a_joined_lane_go_on(outbox: Outbox) -> None:
     assert (await file_named(outbox, written.name)).state == "uploading"
 
 
+@pytest.mark.parametrize("joined", [False, True])
+async def test_what_was_to_follow_an_exhausted_head_when_its_process_died_follows_it_later(
+    outbox: Outbox, open_outbox: OpenOutbox, joined: bool
+) -> None:
+    lane_of_all = EMAIL if joined else "contact:x"
+    head, *rest = await put(outbox, *(draft(lane=lane_of_all) for _ in range(3)))
+    (alone,) = await put(outbox, draft(lane="contact:y"))
+    lane = await lane_of(outbox, head)
+    await move(outbox, head, State.PENDING, State.EXHAUSTED, outage=True)
+    await move(outbox, alone, State.PENDING, State.EXHAUSTED, outage=True)
+    if joined:
+        assert await outbox.join_lanes(lane, "x", EMAIL)
+    again = await open_outbox()
+    assert await again.exhaust_behind_files(START) == 2
+    assert [await state_of(again, entry) for entry in rest] == [State.EXHAUSTED] * 2
+    (later,) = await put(again, draft(lane="contact:x"))
+    assert await again.exhaust_behind_files(START) == 0  # it has its own schedule
+    assert await claimed(again) == [later]
+
+
+async def test_what_was_to_follow_a_head_stays_when_the_api_is_back(outbox: Outbox) -> None:
+    head, second = await put(outbox, draft(), draft())
+    await move(outbox, head, State.PENDING, State.EXHAUSTED, outage=True)
+    assert await outbox.bring_back(START) == 1
+    assert await outbox.exhaust_behind_files(START) == 0
+    assert await claimed(outbox) == [head]
+    assert await state_of(outbox, second) is State.PENDING
+
+
+async def test_a_poisoned_head_takes_nothing_along(outbox: Outbox) -> None:
+    head, second = await put(outbox, draft(), draft())
+    await move(outbox, head, State.PENDING, State.EXHAUSTED)
+    assert await outbox.exhaust_behind_files(START) == 0
+    assert await claimed(outbox) == [second]
+
+
 async def test_what_waits_behind_a_file_alone_follows_it(outbox: Outbox) -> None:
     behind, beside, free = "contact:a", "contact:b", "contact:c"
     creation, update = await put(

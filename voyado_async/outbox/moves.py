@@ -119,6 +119,8 @@ def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlemen
         connection.execute(SQL["release_keys"], {"ids": as_json(released)})
     if moved:
         refresh(connection, set(moved.values()), now)
+    if led := {moved[s.id] for s in settlements if s.id in moved and s.outage and s.target is State.EXHAUSTED}:
+        connection.execute(SQL["follow_heads"], {"lanes": as_json(list(led))})
     return set(moved)
 
 
@@ -143,11 +145,14 @@ def exhaust_lanes(connection: sqlite3.Connection, lanes: Sequence[int], now: int
     record(connection, [(entry, line) for entry, _ in rows])
     if rows:
         refresh(connection, {lane for _, lane in rows}, now)
+    if len(rows) < limit:
+        connection.execute(SQL["followed"], {"lanes": values["lanes"]})
     return len(rows)
 
 
 def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
     """Some of the entries that an outage exhausted get a fresh schedule."""
+    connection.execute(SQL["follow_no_longer"])
     rows = connection.execute(SQL["bring_back"], {"now": now, "limit": limit}).fetchall()
     line = Attempt(at=now, what="skipped", outcome="retry", code="ApiIsBack")
     record(connection, [(row[0], line) for row in rows])

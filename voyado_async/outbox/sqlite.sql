@@ -209,16 +209,17 @@ SELECT 1 FROM entry WHERE state = 'sending' AND +lane IN (
 -- name: join_lane
 -- The lane has its turn with the other one from now on. Its entries stay where they are, however many they are; what is
 -- written to it later goes to the other one.
-UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0, behind = 0 WHERE id = :lane;
+UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0, behind = 0, follows = 0 WHERE id = :lane;
 
 -- name: join_joined
 -- What was joined to the one lane earlier is joined to the other one now: a lane is never more than one step away.
 UPDATE lane SET joined = :target WHERE joined = :lane;
 
 -- name: inherit_rest
--- The longer rest of two lanes holds for the one, and the moves of both count.
+-- The longer rest of two lanes holds for the one, the moves of both count, and what was to follow a head still is.
 UPDATE lane SET
-    rest_until = max(lane.rest_until, other.rest_until), moves = lane.moves + other.moves
+    rest_until = max(lane.rest_until, other.rest_until), moves = lane.moves + other.moves,
+    follows = max(lane.follows, other.follows)
 FROM lane AS other WHERE other.id = :lane AND lane.id = :target;
 
 -- ---------------------------------------------------------------------------------------------------------- moving
@@ -281,8 +282,25 @@ WHERE id IN (
 RETURNING id, lane;
 
 -- name: lanes_behind_files
--- Lanes in which everything that waits stands behind something on the second road, some of them.
-SELECT id FROM lane WHERE behind = 1 AND id > :after ORDER BY id LIMIT :limit;
+-- Lanes in which everything that waits stands behind something on the second road, or was to follow its head there when
+-- a process died, some of them.
+SELECT id FROM lane WHERE (behind = 1 OR follows = 1) AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: follow_heads
+-- The heads of these lanes were exhausted in an outage: the commit that says so also says that the rest is to follow.
+UPDATE lane SET follows = 1 WHERE head IS NOT NULL AND id IN (
+    SELECT coalesce(own.joined, own.id) FROM json_each(:lanes) AS wanted JOIN lane AS own ON own.id = wanted.value
+);
+
+-- name: followed
+-- All that waited in these lanes has followed.
+UPDATE lane SET follows = 0 WHERE follows = 1 AND +id IN (
+    SELECT coalesce(own.joined, own.id) FROM json_each(:lanes) AS wanted JOIN lane AS own ON own.id = wanted.value
+);
+
+-- name: follow_no_longer
+-- The outage is over: what has not followed yet stays.
+UPDATE lane SET follows = 0 WHERE follows = 1;
 
 -- name: bring_back
 -- Exhausted entries of an outage get a fresh schedule, oldest first, some at a time.

@@ -216,7 +216,8 @@ class Outbox(Protocol):
         ...
 
     async def exhaust_behind_files(self, now: int) -> int:
-        """In lanes in which everything that waits stands behind something on the second road, it follows. In chunks."""
+        """In lanes in which everything that waits stands behind something on the second road, it follows; and where a
+        process died before a lane had followed its exhausted head. In chunks."""
         ...
 
     async def take_over(self, now: int, rest_until: int) -> int:

@@ -26,7 +26,7 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord
+from voyado_async.outbox.store import BreakerRecord, Settlement
 
 HOUR = 3600.0
 
@@ -980,6 +980,23 @@ async def test_what_is_written_in_an_outage_behind_what_has_left_by_file_follows
     later = [await world.put_one(kind=Kind.CONTACT_UPDATE), await world.put_one(kind=Kind.RECEIPT)]
     await world.clock.advance(6)
     assert await world.states(*later) == [State.EXHAUSTED if outage else State.PENDING] * 2
+
+
+async def test_a_lane_whose_head_was_exhausted_when_the_process_died_goes_with_it_at_the_next_start(
+    world: World,
+) -> None:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
+        return now + 300_000
+
+    lane = await world.put(*[ANNA] * 300)
+    away = Settlement(lane[0], State.PENDING, State.EXHAUSTED, outage=True)
+    assert await world.outbox.settle(away)  # and here the process died
+    await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now() + 200_000, 9))
+    world.carrier.probes = REFUSED
+    await world.start(second_road=road)
+    await world.clock.advance(1)
+    assert set(await world.states(*lane)) == {State.EXHAUSTED}
+    assert world.carrier.sent == []
 
 
 async def test_the_second_road_goes_on_when_the_clock_is_set_back(world: World) -> None:

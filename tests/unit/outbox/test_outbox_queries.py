@@ -20,7 +20,8 @@ HOT = [
     "count_enqueued", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
     "lane_of_lane", "lanes_behind_files", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle",
     "record", "take_over",
-    "exhaust_lanes", "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
+    "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",
+    "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
     "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
@@ -86,7 +87,7 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "SCAN 2 CONSTANT ROWS",
         "SCAN mine",
         # A partial index that holds only what is under way in this very step.
-        "SCAN entry USING INDEX entry_sending",
+        "SCAN entry USING INDEX entry_sending", "SCAN lane USING INDEX lane_follows",
         # A partial index that holds only what is taken, up to the limit of a chunk.
         "SCAN entry USING INDEX entry_outage",
         # Whether there is one at all: the first row of a partial index answers.
