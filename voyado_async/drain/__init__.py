@@ -3,8 +3,13 @@
 In come messages of lanes that are due; out go settlements. Decides when and how fast, and what follows from an outcome;
 knows carriers, not what they are. In the order of reading:
 
-drainer.py   claim -> carry -> settle
-gate.py      where a request waits until it may go out
+drainer.py   the life of a drainer, from the right to drain to the end
+rounds.py    what is due is taken in hand, or it sleeps until then
+hands.py     what is in hand: the order of a lane, and the joining of two
+carrying.py  the way of one entry in hand: look, send, or confirm after a file
+ledger.py    what came of it, written down and told
+gate.py      where a request waits for its turn
+beside.py    what goes on meanwhile: lost pokes, the heartbeat, the second road
 health.py    what answers tell of Engage as a whole: the breaker, the pace, the key (pure)
 policy.py    outcome -> next state and due time (pure)
 breaker.py   when to stop sending (pure)

@@ -10,7 +10,8 @@ from typing import Any
 from fakes import FakeClock, InlineConnection, ScriptedCarrier, rest
 
 from voyado_async.delivery import Draft, FileFamily, Kind, Message, RetryAt
-from voyado_async.drain.drainer import Drainer, DrainSettings, SecondRoad
+from voyado_async.drain.beside import SecondRoad
+from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import AttemptMade, Event, Settled
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox

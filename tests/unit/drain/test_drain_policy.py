@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
-from voyado_async.drain.policy import REST, Schedule, settle, skip
+from voyado_async.drain.policy import REST, Overtaken, Schedule, settle, skip
 from voyado_async.outbox.states import State, may_move
 from voyado_async.outbox.store import Attempt, Settlement
 
@@ -253,3 +253,24 @@ def test_no_delay_is_longer_than_the_schedule_where_engage_names_none() -> None:
             message(), outcome, source=S, what="request", now=NOW, schedule=hurried, outage=False, spread=lambda: 0.0
         )
         assert found.due == NOW + 50
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "reason", "line"),
+    [
+        (Kind.CONTACT_UPDATE, State.DISCARDED, "superseded", ("discarded", "superseded")),
+        # The contact is there: that is what it was for.
+        (Kind.CONTACT_CREATE, State.DELIVERED, None, ("delivered", "exists")),
+    ],
+)
+def test_what_newer_entries_have_replaced_is_superseded_and_a_creation_is_done(
+    kind: Kind, target: State, reason: str | None, line: tuple[str, str]
+) -> None:
+    overtaken = msgspec.structs.replace(message(2, unknown=True), kind=kind)
+    settlement = settle(
+        overtaken, Overtaken(200, 12), source=P, what="look_up", now=NOW, schedule=SCHEDULE, outage=False,
+        spread=lambda: 0.0,
+    )  # fmt: skip
+    attempt = Attempt(NOW, "look_up", *line[:1], status=200, code=line[1], duration_ms=12)
+    assert settlement == Settlement(7, P, target, attempt, slots=2, unknown=True, reason=reason)
+    assert may_move(P, target)

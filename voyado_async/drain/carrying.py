@@ -1,0 +1,248 @@
+"""The way of one entry that was taken in hand: look, if a look comes first; send; settle. Or confirm, after a file.
+
+It is handed back without a trace where its request may not go out now. `sending` is on disk from the moment when the
+request really goes out until it is settled, and no longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from voyado_async.delivery import (
+    Carrier,
+    Delivered,
+    HandBack,
+    Message,
+    Newer,
+    Outcome,
+    Request,
+    RetryAt,
+    SameContact,
+)
+from voyado_async.drain.gate import Gate
+from voyado_async.drain.hands import Hands
+from voyado_async.drain.health import Health
+from voyado_async.drain.ledger import Ledger
+from voyado_async.drain.policy import Overtaken, Schedule
+from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
+from voyado_async.events import Event, Problem
+from voyado_async.outbox.moves import CONTACT, contact_lane
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Outbox
+
+_STOPPED = RetryAt("Stopped", unknown=True, transient=False, counts=False)
+_UNSENT = RetryAt("Stopped", transient=False, counts=False)
+_SESSION_CLOSED = RetryAt("SessionClosed", transient=False, counts=False)
+_INTERRUPTED = RetryAt("Interrupted", transient=False)
+
+
+class Porter:
+    """Carries what is in hand, one entry at a time for each lane, and many side by side."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        carrier: Carrier,
+        hands: Hands,
+        ledger: Ledger,
+        gate: Gate,
+        health: Health,
+        schedule: Schedule,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._outbox = outbox
+        self._carrier = carrier
+        self._hands = hands
+        self._ledger = ledger
+        self._gate = gate
+        self._health = health
+        self._schedule = schedule
+        self._emit = emit
+
+    async def carry(self, message: Message, *, probe: bool = False) -> None:
+        """Carry the head of a lane; whatever happens, the lane is free again afterwards."""
+        try:
+            await self._carry(message, probe=probe)
+        except OutboxUnavailable:
+            self._ledger.pause()  # it was not marked, so nothing was sent
+        finally:
+            self._hands.free(message.lane)
+
+    async def _carry(self, message: Message, *, probe: bool) -> None:
+        if self._schedule.used_up(message.slots) and not probe:
+            # It was being sent each time that its process died; once more could be once too often.
+            await self._settle(message, _INTERRUPTED, State.PENDING, "skipped")
+        elif not self._health.may_try(message.kind):
+            await self._ledger.postpone(message, State.PENDING)
+        else:
+            request = await self._request_of(message, probe=probe)
+            if request is not None:
+                await self._send(message, request, probe=probe)
+
+    # what to send -----------------------------------------------------------------------------------------------------
+
+    async def _request_of(self, message: Message, *, probe: bool) -> Request | None:
+        """What to send, after a look where that comes first. None: that settled it, or it is handed back."""
+        try:
+            if not self._carrier.looks_first(message):
+                return self._carrier.request(message)
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
+            return None
+        turn = self._gate.turn(probe=probe)
+        try:
+            found = await self._carrier.look_up(message, turn)
+        except HandBack:
+            return None
+        except ClientClosed:
+            raise
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            found = self._fault_of_ours(message, probe=probe)
+        else:
+            turn.learn(message, Delivered() if isinstance(found, Request | SameContact) else found, asked=True)
+        await self._ledger.save_health()
+        match found:
+            case Request():
+                return found
+            case SameContact() if message.lane_key.startswith(CONTACT):
+                return await self._change(message, found, probe=probe)
+            case SameContact():
+                # In the joined lane something older may come first; when it is its turn it is looked up again.
+                await self._hands.join(message, found.contact_id)
+                return None
+        await self._settle(message, found, State.PENDING, "look_up")
+        return None
+
+    async def _change(self, message: Message, found: SameContact, *, probe: bool) -> Request | None:
+        """What to send to the contact that was found.
+
+        In its lane's contact, what a newer entry has set stays: until a look-up told that they are one contact, the
+        newer one had no reason to wait. (An entry that is purged is forgotten: it was newer by the retention time.)
+        Where the address has gone over to somebody else since the lanes were joined, it is sent to whom it names now.
+        A lane is never parted again.
+        """
+        newer: Newer = ()
+        if message.lane_key == contact_lane(found.contact_id):
+            newer = await self._outbox.newer_in_force(message)
+        try:
+            request = self._carrier.change(message, found.contact_id, newer)
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
+            return None
+        if request is None:
+            await self._settle(message, Overtaken(found.status, found.duration_ms), State.PENDING, "look_up")
+        return request
+
+    # sending ----------------------------------------------------------------------------------------------------------
+
+    async def _send(self, message: Message, request: Request, *, probe: bool) -> None:
+        turn = self._gate.turn(probe=probe)
+        if not await turn.take():
+            return
+        closed: ClientClosed | None = None
+        try:
+            try:
+                if not await self._outbox.mark_sending(message.id):
+                    return
+            except asyncio.CancelledError:
+                # The mark may be written all the same, though nothing was sent.
+                await self._settle(message, _UNSENT, State.SENDING, "request", once=True)
+                raise
+            try:
+                outcome = await self._carrier.send(message, request, turn)
+            except HandBack:
+                outcome = _UNSENT
+            except asyncio.CancelledError:
+                # Stopping does not wait for ever; what was sent stays unknown.
+                await self._settle(message, _STOPPED, State.SENDING, "request", once=True)
+                raise
+            except ClientClosed as error:
+                # The shop closed its session under us: nothing was sent, and nothing can be.
+                closed, outcome = error, _SESSION_CLOSED
+            except Exception:  # a fault of ours in one entry: see _fault_of_ours
+                outcome = msgspec.structs.replace(self._fault_of_ours(message, probe=probe), unknown=True)
+            else:
+                turn.learn(message, outcome)
+        finally:
+            turn.give_up()
+        await self._ledger.save_health()
+        await self._settle(message, outcome, State.SENDING, "request")
+        if closed is not None:
+            raise closed
+
+    async def _settle(
+        self, message: Message, outcome: Outcome | Overtaken, source: State, what: str, *, once: bool = False
+    ) -> None:
+        """Write down what came of it, and what it told of the contact."""
+        moved = await self._ledger.settle(message, outcome, source, what, once=once)
+        # Also where the id was known before (a read found it): knowing it has not made the two lanes one.
+        if moved and isinstance(outcome, Delivered) and outcome.contact_id is not None:
+            await self._hands.join(message, outcome.contact_id)
+
+    def _fault_of_ours(self, message: Message, *, probe: bool = False) -> RetryAt:
+        """A fault of ours in one entry must neither stop the drainer nor lose the entry: it is tried again, and shown
+        to a person when its turns are used up."""
+        self._emit(Problem(where=f"entry {message.id}", code="internal_error"))
+        if probe:
+            self._health.probe_was_ours_to_fail(message)
+        return RetryAt("InternalError", transient=False)
+
+    # after a file -----------------------------------------------------------------------------------------------------
+
+    async def confirm(self, message: Message) -> None:
+        """Make sure that an entry that left by file arrived."""
+        try:
+            if self._health.may_try(message.kind):
+                await self._confirm(message)
+            else:
+                await self._ledger.postpone(message, State.IMPORTED)
+        except OutboxUnavailable:
+            self._ledger.pause()
+        finally:
+            self._hands.confirmed(message)
+
+    async def _confirm(self, message: Message) -> None:
+        turn = self._gate.turn()
+
+        async def newer(contact_id: str) -> Newer:
+            if not message.lane_key.startswith(CONTACT):
+                # In the joined lane something older may come first; when it is its turn it is confirmed from the start.
+                await self._hands.join(message, contact_id)
+                raise HandBack
+            return await self._outbox.newer_changes(message)
+
+        try:
+            outcome = await self._carrier.confirm(message, newer, turn)
+        except HandBack:
+            return
+        except (ClientClosed, OutboxUnavailable, OutboxDamaged):
+            raise
+        except Exception:  # a fault of ours in one entry: see _fault_of_ours
+            outcome = msgspec.structs.replace(self._fault_of_ours(message), unknown=True)
+        else:
+            turn.learn(message, outcome)
+        await self._ledger.save_health()
+        await self._settle(message, outcome, State.IMPORTED, "confirm")
+
+    # questions that belong to no entry --------------------------------------------------------------------------------
+
+    async def ask_how_engage_is(self) -> None:
+        """A harmless question instead of an entry, while the breaker is open."""
+        turn = self._gate.turn(probe=True)
+        try:
+            turn.learn(None, await self._carrier.probe(turn))
+        except HandBack:
+            return
+        await self._ledger.save_health()
+
+    async def ask_for_the_key(self) -> None:
+        """Whether the key works again."""
+        turn = self._gate.turn(probe=True)
+        try:
+            self._health.key_answer(await self._carrier.probe(turn), sent=turn.sent)
+        except HandBack:
+            return
+        await self._ledger.save_health()

@@ -1,0 +1,87 @@
+"""What the drainer has in hand: the rule that keeps the order of a lane and its rest.
+
+An entry is in hand once at most: its lane is in `lanes` from the claim to the settlement. A lane that is to be joined
+is claimed by nobody meanwhile, and what was read while lanes were joined is read again (`claim`). And
+`Outbox.mark_sending` refuses what is no longer the head of its lane.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from voyado_async.clock import Clock
+from voyado_async.delivery import Message
+from voyado_async.drain.gate import Gate
+from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.store import Outbox
+
+JOIN_WAIT = 0.02
+"""Seconds between two looks whether a lane that is to be joined has finished its request."""
+
+
+class Hands:
+    """The lanes and confirmations in hand, and the joining of lanes that are not. `wake`: something is free again."""
+
+    def __init__(self, outbox: Outbox, gate: Gate, clock: Clock, wake: Callable[[], None]) -> None:
+        self._outbox = outbox
+        self._gate = gate
+        self._clock = clock
+        self._wake = wake
+        self._wanted: Counter[int] = Counter()
+        """Lanes that wait to be joined: nothing more of them is claimed."""
+        self._joins = 0
+        self.lanes: set[int] = set()
+        """Lanes of which an entry is in hand, or that are just being joined."""
+        self.confirming: set[int] = set()
+        """Imported entries whose confirmation is in hand. They do not hold their lane."""
+
+    async def claim(self, limit: int, now: int) -> list[Message]:
+        """Heads that nobody has in hand. Where lanes were joined while the answer was on its way, what was read of them
+        is no longer so, and an entry could come in hand twice: then it is asked again.
+
+        Who takes one in hand must await nothing before.
+        """
+        while True:
+            joins = self._joins
+            messages = await self._outbox.claim(limit, now, frozenset(self.lanes | self._wanted.keys()))
+            if joins == self._joins:
+                return messages
+
+    def free(self, *lanes: int) -> None:
+        """Nothing of these lanes is in hand any longer."""
+        self.lanes.difference_update(lanes)
+        self._wake()
+
+    def confirmed(self, message: Message) -> None:
+        """Its confirmation is over, whatever it came to."""
+        self.confirming.discard(message.id)
+        self._wake()
+
+    async def join(self, message: Message, contact_id: str) -> None:
+        """The lane of an address and the lane of the id are one contact's: join them once neither is in hand.
+
+        Lanes of contacts wait for nobody, so those who wait here never wait for each other. A stop ends it, undone.
+        """
+        if message.lane_key.startswith(CONTACT):
+            return
+        # A carried message has its own lane in hand; a confirmed one has not.
+        own = {message.lane} if message.id in self.confirming else set()
+        wanted: set[int] = set()
+        try:
+            while not self._gate.stopping:
+                target = await self._outbox.lane_of(contact_id)
+                others = own if target in (None, message.lane) else own | {target}
+                if not others & self.lanes:
+                    self.lanes |= others
+                    self._joins += 1
+                    try:
+                        if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
+                            return
+                    finally:
+                        self.lanes -= others
+                self._wanted.update(others - wanted)
+                wanted |= others
+                await self._clock.sleep(JOIN_WAIT)
+        finally:
+            self._wanted -= Counter(wanted)
