@@ -15,6 +15,8 @@ import msgspec
 import pytest
 
 from voyado_async import EngageNotFound, EngageUnavailable, MultipleMatches, Settings, VoyadoClient
+from voyado_async import client as client_module
+from voyado_async.clock import SystemClock
 from voyado_async.outbox.shelf import Shelf, forget_known
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.resources import contact_ids
@@ -229,6 +231,45 @@ async def test_what_was_redeemed_from_here_stays_redeemed_in_an_old_answer_also_
     assert (await entry.wait(timeout=10)).delivered
     sandbox.faults.add(FaultKind.REFUSE)
     assert [each.redeemed for each in await sidecar.promotions.assignments(anna)] == [True]
+
+
+class SetBack(SystemClock):
+    """The wall clock of a machine that is set back while the shop runs."""
+
+    seconds = 0.0
+
+    def now(self) -> int:
+        return super().now() - round(self.seconds * 1000)
+
+
+async def test_a_clock_that_is_set_back_does_not_give_a_spent_promotion_back(
+    sandbox: Sandbox, cached: Settings
+) -> None:
+    anna, offer = anna_and_her_offer(sandbox)
+    clock = SetBack()
+    async with VoyadoClient(cached, listeners=[], clock=clock) as web:
+        assert [each.redeemed for each in await web.promotions.assignments(anna)] == [False]
+        clock.seconds = 3600
+        entry = await web.promotions.redeem(offer.id, channel="ECOM", contact_id=anna)
+        assert (await entry.wait(timeout=10)).delivered
+        sandbox.faults.add(FaultKind.REFUSE)
+        offers = await web.promotions.assignments(anna)
+        assert ([each.redeemed for each in offers], offers.stale) == ([True], True)
+        assert 0 <= offers.age < 60, "how old it is does not come from that clock"
+
+
+async def test_what_was_read_long_ago_is_purged_by_whoever_drains(
+    sandbox: Sandbox, cached: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, _ = anna_and_her_offer(sandbox)
+    monkeypatch.setattr(client_module, "HOUSEKEEPING", 0.05)
+    async with worker(cached) as web:
+        await web.promotions.assignments(anna)
+    (file,) = Path(f"{cached.outbox}-known").iterdir()
+    os.utime(file, (100, 100))
+    async with worker(cached, drain=True), asyncio.timeout(10):
+        while file.exists():
+            await asyncio.sleep(0.02)
 
 
 async def test_vouchers_outlive_a_restart_in_an_outage_and_are_not_spent_twice(
