@@ -373,6 +373,7 @@ async def test_an_answer_of_another_process_is_taken_where_it_is_newer(tmp_path:
     shelf = Shelf(tmp_path / "outbox.db", "https://engage.test")
     async with reading(OFFERS, shelf=shelf) as (reads, place, clock):
         await reads.assignments(CONTACT)
+        await asyncio.gather(*reads._memory._shelving)
         clock.seconds += 31
         await shelf.put(ABOUT, ASKED, Kept(b"[]", clock.now(), Mark()))
         assert not await reads.assignments(CONTACT)
