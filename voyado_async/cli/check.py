@@ -34,7 +34,7 @@ class Fact(msgspec.Struct, frozen=True):
     sure: str
     ref: str
     override: str | None = None
-    """What the tenant has set in its place (`VOYADO_FALLBACK_NAMES`)."""
+    """What the tenant has set in its place (`VOYADO_FALLBACK_NAMES`, `VOYADO_SFTP_*_DIR`)."""
 
 
 class CheckReport(msgspec.Struct, frozen=True):
@@ -164,7 +164,19 @@ def _unconfirmed(settings: Settings) -> list[Fact]:
     from voyado_async.fallback.tenant import Tenant
 
     names = Tenant.of(settings).names
-    return [Fact(fact.family, fact.what, fact.sure, fact.ref, fact.override) for fact in unconfirmed(names)]
+    of_names = [Fact(fact.family, fact.what, fact.sure, fact.ref, fact.override) for fact in unconfirmed(names)]
+    return [*_folders(settings), *of_names]
+
+
+def _folders(settings: Settings) -> Iterator[Fact]:
+    """Of the folders only that of the transactions was seen (ref 6.2)."""
+    ours, contacts, redemptions = (
+        Settings().sftp_contacts_dir,
+        settings.sftp_contacts_dir,
+        settings.sftp_redemptions_dir,
+    )
+    yield Fact("contacts", f"the folder {ours}", "INF", "6.2", None if contacts == ours else contacts)
+    yield Fact("redemptions", "that such files are imported at all, and the folder", "UNDOC", "6.7", redemptions)
 
 
 def _by_family(facts: list[Fact]) -> Iterator[Line]:

@@ -317,6 +317,20 @@ def results(call: Call) -> tuple[int, dict[str, str]]:
     return result.exit_code, {line["thing"]: line["result"] for line in report["checks"]}
 
 
+def test_check_tells_what_is_unconfirmed_about_folders_and_what_was_set_instead(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folders() -> dict[str, str | None]:
+        facts = json.loads(call("check", "--json").stdout)["unconfirmed"]
+        return {fact["family"]: fact["override"] for fact in facts if "folder" in fact["what"]}
+
+    assert folders() == {"contacts": None, "redemptions": None}
+    monkeypatch.setenv("VOYADO_SFTP_CONTACTS_DIR", "contactImport")
+    monkeypatch.setenv("VOYADO_SFTP_REDEMPTIONS_DIR", "promotionImport")
+    assert folders() == {"contacts": "contactImport", "redemptions": "promotionImport"}
+    assert "the folder integration/customerImport (set to contactImport)" in call("check").stdout
+
+
 def test_check_without_settings_says_what_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VOYADO_BASE_URL")
     code, lines = results(call)
