@@ -31,8 +31,8 @@ def draft(
     key: str | None = None,
 ) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
+    checked_id("codeId" if by is RedeemBy.CODE else "assignmentId", assignment_id)
     content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id, "by": by})
-    checked_id("assignmentId", content.assignment_id)
     assignment = natural_key(content)
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:

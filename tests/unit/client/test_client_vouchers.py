@@ -178,17 +178,23 @@ async def test_while_engage_is_down_a_voucher_that_is_spent_shows_as_redeemed_an
         assert [each.id for each in (await shop.vouchers.available(anna.id)).items] == [other.id]
 
 
-async def test_a_voucher_has_no_form_in_a_file_and_waits_for_the_api(settings: Settings, sandbox: Sandbox) -> None:
-    quick = msgspec.structs.replace(settings, retry_attempts=1, fallback_interval=0.05)
-    anna = sandbox.state.add_contact(email="anna@example.com")
-    voucher = sandbox.state.add_voucher(anna.id)
+async def test_vouchers_of_an_outage_stand_in_no_file_and_are_redeemed_when_engage_is_back(
+    settings: Settings, sandbox: Sandbox
+) -> None:
+    quick = msgspec.structs.replace(settings, retry_attempts=3, breaker_failures=2, fallback_interval=0.05)
+    contacts = [sandbox.state.add_contact(email=f"{name}@example.com") for name in ("anna", "bo")]
+    vouchers = [sandbox.state.add_voucher(contact.id) for contact in contacts]
     sandbox.faults.add("refuse")
     async with VoyadoClient(quick, listeners=[]) as voyado:
-        entry = await voyado.vouchers.redeem(voucher.id, contact_id=anna.id)
+        entries = [await voyado.vouchers.redeem(voucher.id, contact_id=voucher.contact_id) for voucher in vouchers]
         async with asyncio.timeout(10):
-            while (await voyado.outbox.get(entry.id)).state is not State.EXHAUSTED:
+            while (await voyado.outbox.status()).states["exhausted"] < 2:
                 await asyncio.sleep(0.01)
         assert await voyado.outbox.files() == []
+        sandbox.faults.clear()
+        for entry in entries:
+            assert (await entry.wait(timeout=10)).delivered
+    assert [sandbox.journal.count("voucher_redeem", voucher.id) for voucher in vouchers] == [1, 1]
 
 
 # codes ----------------------------------------------------------------------------------------------------------------
@@ -232,7 +238,7 @@ async def test_a_wrong_redemption_is_refused_with_the_path(voyado: VoyadoClient)
     for call, path in (
         (voyado.vouchers.redeem("a/b"), "voucherId"),
         (voyado.vouchers.redeem(NOTHING, contact_id="../x"), "contactId"),
-        (voyado.promotions.redeem_code("a/b", channel="POS"), "assignmentId"),
+        (voyado.promotions.redeem_code("a/b", channel="POS"), "codeId"),
         (voyado.promotions.redeem_code(NOTHING, channel="WEB"), "channel"),
     ):
         with pytest.raises(InvalidEntry) as refusal:
