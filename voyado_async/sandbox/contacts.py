@@ -9,6 +9,7 @@ from uuid import uuid4
 from voyado_async.sandbox.contact_fields import COMPUTED, PREFERENCES, STANDARD, is_valid
 from voyado_async.sandbox.engage import Engage, Route
 from voyado_async.sandbox.exchange import Call, Refused, Reply, body_of, object_of, only_query
+from voyado_async.sandbox.receipts import Field, is_any_text, is_flag, is_text, problem
 from voyado_async.sandbox.state import Contact, Origin
 
 _SEARCHES = {
@@ -68,6 +69,7 @@ def create_contact(engage: Engage, call: Call) -> Reply:
         only_query(call, "source", "storeExternalId", "createAsUnapproved")
         options: dict[str, str] = call.query
     else:
+        only_query(call)
         options = {n: call.headers[n] for n in ("source", "storeExternalId", "createAsUnapproved") if n in call.headers}
     unapproved = options.get("createAsUnapproved", "false")
     if unapproved not in ("true", "false"):
@@ -92,6 +94,7 @@ def create_contact(engage: Engage, call: Call) -> Reply:
         approved=unapproved == "false",
         source=options.get("source"),
         origin=Origin("rest", call.seq),
+        consents=_consents(values),
     )
     return Reply.json(201, _shown(engage, contact))
 
@@ -104,7 +107,8 @@ def update_contact(engage: Engage, call: Call) -> Reply:
     values.pop("contactType", None)
     attributes, preferences = _split(engage, values)
     _refuse_taken(engage, contact.contact_type, attributes.get(engage.settings.contact_key), contact)
-    engage.state.update_contact(contact, attributes, preferences, Origin("rest", call.seq))
+    consents = _consents(values)
+    engage.state.update_contact(contact, attributes, preferences, Origin("rest", call.seq), consents)
     return Reply.json(200, _shown(engage, contact))
 
 
@@ -137,6 +141,26 @@ def _split(engage: Engage, values: dict[str, Any]) -> tuple[dict[str, Any], dict
         if not is_valid(name, value):
             raise Refused(422, "ValidationError", f"{name} is invalid")
     return attributes, chosen
+
+
+_CONSENT: dict[str, Field] = {
+    "id": Field(check=is_text, required=True),
+    "value": Field(check=is_flag, required=True),
+    "date": Field(check=is_text),
+    "source": Field(check=is_any_text),
+    "comment": Field(check=is_any_text),
+}
+
+
+def _consents(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The consents that are sent, in the form in which they are answered (ref 4.2); sending them so is inferred."""
+    rows = [] if values.get("consents") is None else values["consents"]
+    if not isinstance(rows, list):
+        raise Refused(400, "BadRequest", "consents is not an array")
+    for at, row in enumerate(rows):
+        if (found := problem(row, _CONSENT, f"consents[{at}]")) is not None:
+            raise Refused(400, "BadRequest", found)
+    return rows
 
 
 def update_type(engage: Engage, call: Call) -> Reply:
@@ -211,13 +235,13 @@ def _shown(engage: Engage, contact: Contact) -> dict[str, Any]:
     }
     if engage.settings.contact_shape == "flat":
         flat = {"id": contact.id, "contactType": contact.contact_type, **contact.attributes}
-        return {**flat, "preferences": contact.preferences, "consents": []}
+        return {**flat, "preferences": contact.preferences, "consents": list(contact.consents.values())}
     return {
         "id": contact.id,
         "attributes": {"contactType": contact.contact_type, **contact.attributes},
         "meta": meta,
         "preferences": contact.preferences,
-        "consents": [],
+        "consents": list(contact.consents.values()),
     }
 
 

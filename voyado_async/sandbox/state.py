@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -24,6 +24,8 @@ class Contact:
     source: str | None
     created_at: datetime
     updated_at: datetime
+    consents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By their id: rows of id, value, date, source, comment (ref 4.2)."""
 
 
 @dataclass(kw_only=True)
@@ -243,6 +245,7 @@ class State:
         source: str | None,
         origin: Origin,
         id: str | None = None,
+        consents: Iterable[Mapping[str, Any]] = (),
     ) -> Contact:
         now = self.now()
         self._member_number += 1
@@ -258,13 +261,20 @@ class State:
             source=source,
             created_at=now,
             updated_at=now,
+            consents={row["id"]: dict(row) for row in consents},
         )
         self.contacts[contact.id] = contact
-        self._enter("Created", "contact_create", contact, origin, {**attributes, **_flat(preferences)})
+        given = {**attributes, **_flat(preferences), **_given(consents)}
+        self._enter("Created", "contact_create", contact, origin, given)
         return contact
 
     def update_contact(
-        self, contact: Contact, attributes: Mapping[str, Any], preferences: Mapping[str, bool | None], origin: Origin
+        self,
+        contact: Contact,
+        attributes: Mapping[str, Any],
+        preferences: Mapping[str, bool | None],
+        origin: Origin,
+        consents: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Overwrite what is given. The registration store, once set, stays (ref 4.6)."""
         values = dict(attributes)
@@ -272,8 +282,10 @@ class State:
             values.pop("createdInStore", None)
         contact.attributes.update(values)
         contact.preferences.update(preferences)
+        contact.consents.update({row["id"]: dict(row) for row in consents})
         contact.updated_at = self.now()
-        self._enter("Updated", "contact_update", contact, origin, {**values, **_flat(preferences)})
+        given = {**values, **_flat(preferences), **_given(consents)}
+        self._enter("Updated", "contact_update", contact, origin, given)
 
     def change_type(self, contact: Contact, contact_type: str, origin: Origin) -> None:
         contact.contact_type = contact_type
@@ -316,6 +328,10 @@ class State:
             "vouchers": [asdict(v) for v in self.vouchers.values()],
             "receipts": list(self.receipts.values()),
         }
+
+
+def _given(consents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"consents.{row['id']}": row["value"] for row in consents}
 
 
 def _flat(preferences: Mapping[str, bool | None]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from voyado_async import (
     AccessRefused,
     ContactCreate,
+    ContactUpdate,
     EngageMisconfigured,
     EngageNotFound,
     EngageUnavailable,
@@ -22,6 +23,7 @@ from voyado_async import (
     State,
     VoyadoClient,
 )
+from voyado_async.models import Consent, Preferences
 from voyado_async.sandbox import Sandbox
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -148,6 +150,27 @@ async def test_an_update_by_another_name_is_resolved_at_delivery(
     outcome = await entry.wait(timeout=10)
     assert (outcome.state, outcome.contact_id) == (State.DELIVERED, anna.id)
     assert sandbox.journal.applied(anna.id) == [{"city": "Lund", "preferences.acceptsSms": True}]
+
+
+async def test_consents_and_preferences_are_sent_and_read_as_engage_has_them(
+    voyado: VoyadoClient, sandbox: Sandbox
+) -> None:
+    made = await voyado.contacts.create(
+        {"email": "anna@example.com", "consents": [{"id": "terms", "value": True, "source": "POS"}]}
+    )
+    anna = (await made.wait(timeout=10)).contact_id
+    assert anna is not None
+    changes = ContactUpdate(
+        preferences=Preferences(accepts_email=False), consents=(Consent(id="news", value=True, date="2025-03-14"),)
+    )
+    assert (await (await voyado.contacts.update(anna, changes)).wait(timeout=10)).delivered
+    assert sandbox.journal.applied(anna) == [{"preferences.acceptsEmail": False, "consents.news": True}]
+    contact = await voyado.contacts.get(anna)
+    assert contact.consents == (
+        {"id": "terms", "value": True, "source": "POS"},
+        {"id": "news", "value": True, "date": "2025-03-14"},
+    )
+    assert contact.preferences["acceptsEmail"] is False
 
 
 @pytest.mark.parametrize("tenant", [{"custom_key": "memberNumber"}])
