@@ -7,6 +7,7 @@ writers   four processes at full speed, ten entries a commit: how fair, how slow
 start     opening a million entries, a drainer's first request, its memory while it drains
 lanes     a drain of one contact's entries and of many contacts', at two lengths of the backlog
 moves     exhausting, bringing back, joining, purging among a million, while another process writes
+operator  replaying, discarding, purging and forgetting among a million, while another process writes
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 from perf_backlog import BASE_URL, SHAPES, Shape, filled
@@ -31,8 +33,13 @@ from voyado_async.delivery import Turn as RequestTurn
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import DrainerStarted, Event
+from voyado_async.outbox import moves
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import EntryFilter
+from voyado_async.resources.operations import Operations
+from voyado_async.settings import Settings
 
 MANY = 1_000_000
 HOT = Shape("one contact", lambda number, count: "contact:hot")
@@ -208,7 +215,7 @@ async def lanes() -> Rows:
     return checks
 
 
-async def moves() -> Rows:
+async def joins_and_outages() -> Rows:
     """Each of them while another process writes an entry every 5 ms."""
     with folder() as path:
         file = path / "outbox.db"
@@ -253,6 +260,80 @@ async def moves() -> Rows:
     return [verdict(f"{row[0]}: longest turn ms", float(str(row[4])), 50, at_most=True) for row in rows[1:]]
 
 
+MIXED = Shape("one contact of ten", lambda number, count: f"contact:{'hot' if number % 10 == 0 else number % 90_000}")
+
+
+async def operator() -> Rows:
+    """Each of them while another process writes an entry every 5 ms."""
+    with folder() as path:
+        file = path / "outbox.db"
+        outbox = await filled(file, MIXED, MANY)
+        turn = timed(outbox)
+        operations = Operations(outbox, CLOCK, Settings(outbox=str(file), base_url=BASE_URL))
+        some = MANY // 10
+        settled(file, 0, 2 * some, "rejected")
+        settled(file, 2 * some, 4 * some, "delivered")
+        first, second = (
+            EntryFilter(states=(State.REJECTED,), until=2),
+            EntryFilter(states=(State.REJECTED,), since=2),
+        )
+
+        async def replayed() -> int:
+            return (await operations.replay(which=first)).counts["send"]
+
+        async def discarded() -> int:
+            return (await operations.discard(which=second, reason="a measurement")).counts["discard"]
+
+        async def purged() -> int:
+            return (await operations.purge(older_than=timedelta(days=1))).entries
+
+        async def forgotten() -> int:
+            return (await operations.forget("hot", drop_pending=True)).entries
+
+        rows: Rows = []
+        steps: dict[str, Callable[[], Awaitable[int]]] = {
+            "nothing": lambda: asyncio.sleep(5, 0),
+            f"replay {some}": replayed,
+            f"discard {some}": discarded,
+            f"purge {2 * some}": purged,
+            "forget one contact": forgotten,
+        }
+        for name, step in steps.items():
+            turn.held.clear()
+            writer = await Writer(file, 8, 1, 0.005).ready()
+            writer.go()
+            began = time.perf_counter()
+            moved = await step()
+            took = time.perf_counter() - began
+            wrote = await writer.wrote()
+            worst = max(turn.held, default=0) * 1e3
+            rows.append(
+                [name, moved, took, len(turn.held), worst, wrote.p50, wrote.p99, wrote.worst, len(wrote.errors)]
+            )
+        assert all(finding.ok for finding in await outbox.verify())
+        await outbox.close()
+    heads = ("while", "moved", "s", "commits", "longest turn ms", "writer p50 ms", "p99 ms", "worst ms", "errors")
+    print(table(heads, rows))
+    print()
+    return [verdict(f"{row[0]}: longest turn ms", float(str(row[4])), 50, at_most=True) for row in rows[1:]]
+
+
+def settled(file: Path, after: int, until: int, state: str) -> None:
+    """These were settled long ago, the first half of them a millisecond before the others."""
+    database = sqlite3.connect(file, isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    database.execute(
+        "UPDATE entry SET state = ?, changed = 1, created = 1 + (id > ?) WHERE id > ? AND id <= ?",
+        (state, (after + until) // 2, after, until),
+    )
+    lanes = [
+        row[0] for row in database.execute("SELECT DISTINCT lane FROM entry WHERE id > ? AND id <= ?", (after, until))
+    ]
+    moves.refresh(database, lanes, CLOCK.now())
+    database.execute("COMMIT")
+    database.close()
+
+
 async def leaving(outbox: SqliteOutbox) -> int:
     await outbox.exhaust_lanes(list(range(2, 20_002)), CLOCK.now())
     count = 0
@@ -270,7 +351,13 @@ def finish(file: Path, count: int) -> None:
     database.close()
 
 
-PARTS: dict[str, Callable[[], Awaitable[Rows]]] = {"writers": writers, "start": start, "lanes": lanes, "moves": moves}
+PARTS: dict[str, Callable[[], Awaitable[Rows]]] = {
+    "writers": writers,
+    "start": start,
+    "lanes": lanes,
+    "moves": joins_and_outages,
+    "operator": operator,
+}
 
 
 async def main() -> None:

@@ -30,7 +30,10 @@ SPAN = 5_000
 """Ids that one look for entries takes: a few milliseconds of the reader."""
 
 CHUNK = 200
-"""Entries that one transaction moves: it holds the turn for a few milliseconds."""
+"""Entries that one read takes."""
+
+FORGET = 50
+"""Entries that one transaction removes: those of one contact lie far apart, each on pages of its own."""
 
 TRIES = 10
 """So often an entry is prepared again because its contact was written to meanwhile."""
@@ -277,11 +280,11 @@ class OperatorPart:
         for query in ("forgettable_settled", "forgettable_waiting", "forgettable_away"):
             for lane in held.lanes:
                 while True:
-                    step = partial(forgetting.forget, query=query, lane=lane, limit=CHUNK, action=action,
+                    step = partial(forgetting.forget, query=query, lane=lane, limit=FORGET, action=action,
                                    now=self._clock.now())  # fmt: skip
-                    count = await self._writer.call(step, rows=2 * CHUNK)
+                    count = await self._writer.call(step, rows=2 * FORGET)
                     forgotten += count
-                    if count < CHUNK:
+                    if count < FORGET:
                         break
         await self._writer.call(partial(forgetting.forget_names, held=held))
         return forgotten

@@ -14,7 +14,7 @@ from voyado_async.outbox.replaying import Content, Plan, Road, Step
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 
-PIECE = 200
+PIECE = 100
 """Entries of one transaction."""
 
 LOOK_EVERY = 0.05

@@ -1,0 +1,87 @@
+"""Replay with a drainer and Engage at work: what may have happened is looked up, and files are made at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import SANDBOX, count, environment, until
+
+from voyado_async import Settings, VoyadoClient
+from voyado_async.cli.demo_engage import Engage, engage_process
+from voyado_async.cli.demo_shop import invite
+from voyado_async.errors import TransitionRefused
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import EntryFilter
+
+
+@pytest.fixture
+async def engage(tmp_path: Path) -> AsyncIterator[Engage]:
+    async with engage_process(tmp_path, *SANDBOX) as running:
+        yield running
+
+
+def settings(engage: Engage, folder: Path, **changes: Any) -> Settings:
+    """Without a file server: what is spooled stays, for a person."""
+    env = environment(engage.info, folder, **changes)
+    return Settings.from_env({name: value for name, value in env.items() if not name.startswith("VOYADO_SFTP")})
+
+
+async def test_a_spooled_redemption_of_unknown_outcome_is_looked_up_and_not_made_twice(
+    engage: Engage, tmp_path: Path
+) -> None:
+    (customer, *_) = await invite(engage, 1)
+    async with VoyadoClient(settings(engage, tmp_path)) as voyado:
+        await engage.suffer(
+            {"kind": "status_after", "status": 500, "path": "*/redeem"}, {"kind": "status", "status": 503}
+        )
+        entry = await voyado.promotions.redeem(customer.assignments[0], channel="ECOM", contact_id=customer.contact_id)
+        await until(voyado, lambda status: count(status, "spooled") == 1)
+        (file,) = await voyado.outbox.files()
+        local = tmp_path / "spool" / file.name
+        assert local.exists()
+        await engage.suffer()
+        (plan,) = (await voyado.outbox.replay(entry.id, dry_run=True)).plans
+        assert "looked up before" in plan.why
+
+        told = await voyado.outbox.replay(entry.id, max_failures=1)
+        assert (told.counts["send"], told.failed, told.stopped) == (1, 0, None)
+        outcome = await entry.wait(timeout=10)
+        assert outcome.delivered
+        assert not local.exists()
+        attempts = await voyado.outbox.attempts(entry.id)
+        assert [line.what for line in attempts if line.outcome == "delivered"] == ["look_up"]
+        redeemed = [one for one in await voyado.promotions.assignments(str(customer.contact_id)) if one.redeemed]
+        assert len(redeemed) == 1
+        assert all(finding.ok for finding in await voyado.outbox.verify())
+
+
+async def test_by_file_the_files_are_made_at_once(engage: Engage, tmp_path: Path) -> None:
+    (customer, *_) = await invite(engage, 1)
+    slow = settings(engage, tmp_path, VOYADO_FALLBACK_INTERVAL="3600", VOYADO_CONTACT_KEY="email")
+    async with VoyadoClient(slow) as voyado:
+        await engage.suffer({"kind": "status", "status": 400, "code": "ValidationError"})
+        entry = await voyado.contacts.update(customer.contact_id, {"city": "Lund"})
+        outcome = await entry.wait(timeout=10)
+        assert outcome.state is State.REJECTED
+        told = await voyado.outbox.replay(which=EntryFilter(error=outcome.reason), via="file")
+        assert told.counts["file"] == 1
+        await until(voyado, lambda status: count(status, "spooled") == 1, within=20)
+        assert await voyado.outbox.files()
+
+
+async def test_a_rate_spreads_what_is_brought_back(engage: Engage, tmp_path: Path) -> None:
+    (customer, *_) = await invite(engage, 1)
+    async with VoyadoClient(settings(engage, tmp_path), drain=False) as voyado:
+        async with voyado.batch():
+            entries = [await voyado.contacts.update(customer.contact_id, {"city": f"{n}"}) for n in range(6)]
+        await voyado.outbox.discard(*(entry.id for entry in entries), reason="a test")
+        began = asyncio.get_running_loop().time()
+        told = await voyado.outbox.replay(*(entry.id for entry in entries), again=True, rate=20)
+        assert told.counts["send"] == 6
+        assert asyncio.get_running_loop().time() - began >= 0.09
+        with pytest.raises(TransitionRefused, match="nobody drains"):
+            await voyado.outbox.replay(entries[0].id, again=True, max_failures=1)
