@@ -3,8 +3,9 @@
     voyado-async sandbox > engage.env &      # a fake Engage; tells the settings to export
     . ./engage.env; uvicorn --app-dir samples shop_fastapi:app --port 8080 --workers 4
 
-Each worker embeds a client on the same outbox; one of them drains for all. FastAPI and uvicorn are this sample's own
-needs, not the package's.
+Each worker embeds a client on the same outbox; one of them drains for all. A view of My pages asks up to four
+questions, so a shop with many customers at once raises VOYADO_READ_RATE; Engage's 50 requests a second are for all
+workers and the drainer together. FastAPI and uvicorn are this sample's own needs, not the package's.
 
 GET  /my-pages?email=anna@example.com  offers, purchases and profile; each says how old it is, or that it is not known
 POST /checkout                         a sale: redeem, update, receipt in one commit; answers when it is on disk

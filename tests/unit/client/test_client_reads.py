@@ -17,7 +17,6 @@ import pytest
 from voyado_async import EngageNotFound, EngageUnavailable, MultipleMatches, Settings, VoyadoClient
 from voyado_async import client as client_module
 from voyado_async.clock import SystemClock
-from voyado_async.outbox.shelf import Shelf, forget_known
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.resources import contact_ids
 from voyado_async.sandbox import Sandbox
@@ -443,7 +442,7 @@ async def test_whoever_is_forgotten_is_known_to_no_worker_any_more(
             await web.promotions.assignments(contact)
         await web._ids.close()
         sandbox.faults.add(FaultKind.REFUSE)
-        await forget_known(outbox_of(operator), Shelf(cached.outbox_path, sandbox.base_url), anna.upper())
+        await operator.outbox.forget(anna.upper())
         for question in (
             web.contacts.find(email="anna@example.com"),
             web.contacts.get(anna),
