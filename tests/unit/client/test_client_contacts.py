@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -80,6 +81,29 @@ async def test_a_refused_key_is_for_the_configuration(settings: Settings) -> Non
             await voyado.contacts.find(email="anna@example.com")
     assert (refusal.value.status, refusal.value.remedy) == (401, Remedy.CONFIGURATION)
     assert "not-the-key" not in str(refusal.value)
+
+
+async def test_no_traceback_shows_the_key_not_even_with_its_locals(
+    settings: Settings, sandbox: Sandbox, voyado: VoyadoClient
+) -> None:
+    sandbox.faults.add("forbidden")
+    shown = []
+    for call in (
+        voyado.contacts.find(email="anna@example.com"),
+        voyado.contacts.create_bulk([{"email": "anna@example.com"}]),
+        voyado.promotions.delete(external_id="x"),
+    ):
+        with pytest.raises(AccessRefused) as refusal:
+            await call
+        told = traceback.TracebackException.from_exception(refusal.value, capture_locals=True)
+        shown += [
+            "".join(traceback.StackSummary.from_list([frame]).format()) + str(frame.locals)
+            for frame in told.stack
+            if "/voyado_async/" in frame.filename
+        ]
+    assert len(shown) > 5
+    assert settings.api_key is not None
+    assert [frame for frame in shown if settings.api_key in frame] == []
 
 
 # get ------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,6 +77,12 @@ def test_a_voucher_belongs_to_its_contact_or_to_itself_and_is_keyed_by_its_id() 
     assert (lone.lane, lone.body) == (f"voucher:{ASSIGNMENT.lower()}", f'{{"voucherId":"{ASSIGNMENT}"}}'.encode())
     own = voucher_redeem.draft(ASSIGNMENT, key="order-7")
     assert (own.key, own.natural_key) == ("order-7", ASSIGNMENT.lower())
+
+
+def test_the_sample_of_a_voucher_is_one() -> None:
+    text = (Path(__file__).parents[3] / "samples" / "payloads" / "voucher_redeem.json").read_bytes()
+    sample = msgspec.json.decode(text, type=dict[str, str])
+    assert voucher_redeem.corrected(text) == voucher_redeem.draft(sample["voucherId"], contact_id=sample["contactId"])
 
 
 def test_a_key_that_the_shop_gives_takes_the_place_of_the_natural_one() -> None:
