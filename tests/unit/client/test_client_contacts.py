@@ -150,6 +150,20 @@ async def test_a_creation_looks_first_and_hands_over_its_options(voyado: VoyadoC
     assert len(posts) == 1
 
 
+@pytest.mark.parametrize("fault", ["reset_after", "status_after", "garbage"])
+async def test_a_creation_of_unknown_outcome_is_looked_up_and_makes_one_contact(
+    settings: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
+    sandbox.faults.add(fault, method="POST", count=1)
+    async with VoyadoClient(settings, listeners=[]) as voyado:
+        entry = await voyado.contacts.create({"email": "new@example.com"})
+        outcome = await entry.wait(timeout=10)
+    assert outcome.delivered
+    assert [contact.id for contact in sandbox.state.contacts.values()] == [outcome.contact_id]
+    assert len(sandbox.journal.requests("POST")) == 1
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -83,6 +83,34 @@ async def test_a_promotion_is_assigned_and_then_redeemed(voyado: VoyadoClient, s
     assert (await voyado.promotions.assignments(anna.id))[0].redeemed
 
 
+@pytest.mark.parametrize("fault", ["reset_after", "status_after", "garbage"])
+async def test_a_redemption_of_unknown_outcome_is_looked_up_and_not_repeated(
+    settings: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
+    anna = sandbox.state.add_contact(email="anna@example.com")
+    offer = sandbox.state.add_assignment(anna.id)
+    sandbox.faults.add(fault, method="POST", count=1)
+    async with VoyadoClient(settings, listeners=[]) as voyado:
+        entry = await voyado.promotions.redeem(offer.id, channel="ECOM", contact_id=anna.id)
+        assert (await entry.wait(timeout=10)).delivered
+        attempts = await voyado.outbox.attempts(entry.id)
+    assert [(each.what, each.outcome) for each in attempts] == [("request", "retry"), ("look_up", "delivered")]
+    assert len(sandbox.journal.requests("POST")) == 1
+    assert sandbox.journal.count("redeem", offer.id) == 1
+
+
+async def test_a_redemption_without_its_contact_goes_where_the_version_takes_it(
+    voyado: VoyadoClient, sandbox: Sandbox, version: int
+) -> None:
+    offer = sandbox.state.add_assignment(sandbox.state.add_contact(email="anna@example.com").id)
+    entry = await voyado.promotions.redeem(offer.id, channel="POS")
+    assert (await entry.wait(timeout=10)).delivered
+    (post,) = sandbox.journal.requests("POST")
+    place = {3: "/api/v3/promotion-assignments", 2: "/api/v2/promotions/codes"}[version]
+    assert post.path == f"{place}/{offer.id}/redeem"
+
+
 @pytest.mark.parametrize(
     ("contact", "promotion", "status", "code"),
     [
