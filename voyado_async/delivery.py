@@ -100,6 +100,10 @@ class Reply(msgspec.Struct, frozen=True):
     content_type: str = ""
     retry_after: float | None = None
     """Seconds, where Engage said so."""
+    at: int | None = None
+    """When it came, by our clock (ms)."""
+    ahead: int = 0
+    """By how much our clock was ahead of Engage's then (ms), as far as the answer tells."""
     failure: Failure | None = None
     duration_ms: int = 0
 

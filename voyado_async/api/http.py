@@ -16,9 +16,10 @@ import io
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import msgspec
 from yarl import URL
 
-from voyado_async.api.replies import retry_after_seconds
+from voyado_async.api.replies import ahead_of, retry_after_seconds
 from voyado_async.api.routes import EngageRequest
 from voyado_async.clock import Clock
 from voyado_async.delivery import Failure, Reply, Request
@@ -122,11 +123,14 @@ class Http:
             body = await _read(response.content)
             if body is None:
                 return Reply(failure=Failure.BROKEN)
+            now = self._clock.now()
             return Reply(
                 status=response.status,
                 body=body,
                 content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-                retry_after=retry_after_seconds(response.headers.get("Retry-After"), self._clock.now()),
+                retry_after=retry_after_seconds(response.headers.get("Retry-After"), now),
+                at=now,
+                ahead=ahead_of(response.headers.get("Date"), response.headers.get("Age"), now),
             )
 
     def _url(self, request: Request) -> URL:
@@ -153,11 +157,4 @@ async def _read(stream: aiohttp.StreamReader) -> bytes | None:
 
 
 def _lasting(reply: Reply, seconds: float) -> Reply:
-    return Reply(
-        status=reply.status,
-        body=reply.body,
-        content_type=reply.content_type,
-        retry_after=reply.retry_after,
-        failure=reply.failure,
-        duration_ms=max(0, round(seconds * 1000)),
-    )
+    return msgspec.structs.replace(reply, duration_ms=max(0, round(seconds * 1000)))

@@ -113,6 +113,17 @@ def retry_after_seconds(header: str | None, now: int) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
+def ahead_of(date: str | None, age: str | None, now: int) -> int:
+    """By how much `now` (ms) is ahead of an answer's `Date`; 0 where it is not, or a cache (`Age`) has answered."""
+    if date is None or age is not None:
+        return 0
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return 0
+    return max(0, now - as_instant(moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
+
+
 def is_page(reply: Reply) -> bool:
     """Whether the body is a page or another kind of markup: a proxy, a firewall or a log-in screen has answered."""
     return "html" in reply.content_type or "xml" in reply.content_type or reply.body.lstrip()[:1] == b"<"
@@ -334,13 +345,18 @@ def seen_voucher(message: Message, voucher_id: str, reply: Reply, offset: int) -
 
 def _redeemed_then(message: Message, when: datetime | None, code: str, reply: Reply) -> Outcome:
     """Redeemed, as a look-up shows: by our unknown attempt, or by somebody else."""
-    if is_ours(message, when):
+    if is_ours(message, when, reply):
         return Delivered("looked_up", reply.status, duration_ms=reply.duration_ms)
     return Rejected(code, reply.status, duration_ms=reply.duration_ms)
 
 
-def is_ours(message: Message, when: datetime | None) -> bool:
+def is_ours(message: Message, when: datetime | None, reply: Reply) -> bool:
     """Whether a redemption is that of our unknown attempt: not where it lies clearly before the enqueue.
+
+    Our clock may have been ahead at the enqueue. It is still: then the answer's own date tells by how much. Or it was
+    set right meanwhile: then the enqueue seems to lie in the future, and was now at the latest. What is left is a clock
+    that was wrong by more than `EARLIER`, was set right, and went on for longer than it had been wrong by, before the
+    look-up: nothing here tells that from somebody else's redemption, so a person decides.
 
     A time that we wrote into a file ourselves is ours, whatever the clocks say. Without a readable time nothing speaks
     against it.
@@ -348,7 +364,10 @@ def is_ours(message: Message, when: datetime | None) -> bool:
     if when is None:
         return True
     instant = as_instant(when)
-    return instant >= message.created - EARLIER or any(abs(instant - own) < SAME_MOMENT for own in message.carried)
+    written = message.created if reply.at is None else min(message.created, reply.at)
+    return instant >= written - reply.ahead - EARLIER or any(
+        abs(instant - own) < SAME_MOMENT for own in message.carried
+    )
 
 
 def alive(reply: Reply) -> Outcome:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
+from voyado_async.outbox.replaying import SUPERSEDED
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, Settlement
 
@@ -21,10 +22,6 @@ TOLD = 10
 
 JITTER = 0.1
 """A delay is lengthened by up to a tenth, never shortened (ref 2.1: as late as the situation allows)."""
-
-
-SUPERSEDED = "superseded"
-"""The reason of an entry whose values newer ones have replaced."""
 
 
 class Overtaken(msgspec.Struct, frozen=True):

@@ -98,13 +98,16 @@ async def test_a_session_of_our_own_keeps_no_cookies() -> None:
 # what comes back ------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_told_with_its_body_its_type_and_its_retry_after() -> None:
+async def test_an_answer_is_told_with_its_body_its_type_its_retry_after_and_its_time() -> None:
     body = b'{"errorCode":"NoData"}'
-    told = answer(400, body, Content_Type="application/json; charset=utf-8", Retry_After="7")
+    past = "Fri, 14 Mar 2025 08:00:00 GMT"
+    told = answer(400, body, Content_Type="application/json; charset=utf-8", Retry_After="7", Date=past)
     async with loopback(told) as place, calling(place.url) as http:
         reply = await http.send(POST)
     assert (reply.status, reply.body, reply.content_type) == (400, body, "application/json")
     assert (reply.retry_after, reply.failure) == (7.0, None)
+    assert reply.at is not None
+    assert reply.at - reply.ahead == 1_741_939_200_000
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -308,6 +308,45 @@ def test_a_redemption_clearly_before_the_enqueue_is_somebody_elses() -> None:
     assert found == Rejected("PromotionAlreadyRedeemed", 200, duration_ms=12)
 
 
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize(
+    ("redeemed_on", "at", "ahead", "ours"),
+    [
+        # Minutes after the enqueue by our clock of then, 10 minutes ahead of Engage's; the redemption is our own.
+        (-10, 2, 10 * MINUTE, True),  # it still is, and the answer's date tells so
+        (-10, -8, 0, True),  # it was set right
+        (-10, 0, 0, False),  # it was set right, and has gone on for as long: nothing tells
+        (-16, 2, 10 * MINUTE, False),  # somebody else's
+        (-15, 2, 10 * MINUTE, True),
+        (-6, 2, 0, False),
+        (-14, -8, 0, False),
+    ],
+)
+def test_a_shop_clock_that_was_ahead_makes_nobody_else_of_us(redeemed_on: int, at: int, ahead: int, ours: bool) -> None:
+    reply = msgspec.structs.replace(
+        listed(redeemed=True, redeemedOn=moment(redeemed_on * MINUTE)), at=CREATED + at * MINUTE, ahead=ahead
+    )
+    found = replies.seen_redeemed(message(Kind.REDEEM, unknown=True), ASSIGNMENT, reply)
+    assert isinstance(found, Delivered) is ours
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "ahead"),
+    [
+        ("Fri, 14 Mar 2025 08:00:00 GMT", None, 600_000),
+        ("Fri, 14 Mar 2025 08:00:00 GMT", "3", 0),
+        ("Fri, 14 Mar 2025 08:10:01 GMT", None, 0),
+        ("Fri, 14 Mar 2025 08:00:00 -0000", None, 600_000),
+        ("yesterday", None, 0),
+        (None, None, 0),
+    ],
+)
+def test_an_answers_date_tells_how_far_our_clock_is_ahead(date: str | None, age: str | None, ahead: int) -> None:
+    assert replies.ahead_of(date, age, 1_741_939_800_000) == ahead  # 2025-03-14T08:10:00Z
+
+
 @pytest.mark.parametrize(("off", "ours"), [(0, True), (999, True), (-999, True), (1000, False)])
 def test_a_time_that_we_wrote_into_a_file_is_ours_whatever_the_clocks_say(off: int, ours: bool) -> None:
     carried = CREATED - 9_000_000
