@@ -207,6 +207,15 @@ def test_a_signal_before_it_is_settled_is_1(shell: Shell, engage: Engage) -> Non
         assert process.wait(timeout=10) == 1
 
 
+def test_a_gateway_that_forbids_everything_needs_a_person_and_rejects_nothing(shell: Shell, engage: Engage) -> None:
+    engage.fault("status", status=403)
+    shell("enqueue", "receipt", RECEIPT)
+    report = shell.read("drain", "--until-settled", "--timeout", "20", code=3)
+    assert report["needs_person"] == ["the API key is refused (403)"]
+    assert shell.states() == {"pending": 1}
+    assert "the API key is refused (403)" in shell("status", "--check", code=3)
+
+
 def test_a_wrong_api_key_rejects_nothing_and_the_right_one_ends_it(shell: Shell) -> None:
     right = shell.settings["VOYADO_API_KEY"]
     shell.settings["VOYADO_API_KEY"] = "wrong"

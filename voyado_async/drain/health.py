@@ -2,6 +2,11 @@
 
 Three things stop sending: the breaker (Engage is unwell), a refused key (401, 403: nothing goes out but a probe), and a
 refused kind (403 while the probe succeeds). Each ends by itself.
+
+Whatever forbids everything, a gateway before Engage included, is taken for a refused key: the probe can't tell them
+apart, and a person is needed for either. Entries stay pending meanwhile. What was put off because of a refused kind
+keeps its due time when one entry of it passes, so it follows later by up to the longest delay of the schedule: looking
+for all of them then would cost a walk through the backlog.
 """
 
 from __future__ import annotations
