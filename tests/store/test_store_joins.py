@@ -82,7 +82,7 @@ async def test_a_takeover_lets_the_joined_lane_rest(outbox: Outbox) -> None:
     first, second = await put(outbox, draft(lane=EMAIL), draft(lane=BY_ID))
     assert await join(outbox, EMAIL)
     assert await outbox.mark_sending(first)
-    assert await outbox.take_over(START, START + 10_000) == 1
+    assert len(await outbox.take_over(START, START + 10_000)) == 1
     assert await claimed(outbox, START + 9_999) == []
     assert await claimed(outbox, START + 10_000) == [first]
     assert not await outbox.mark_sending(second)

@@ -126,14 +126,14 @@ async def test_what_was_being_sent_is_unknown_after_a_takeover_and_its_lane_rest
     assert await outbox.mark_sending(sent)
     await outbox.close()
     again = await open_outbox()
-    assert await again.take_over(START + 50, START + 10_050) == 1
+    assert len(await again.take_over(START + 50, START + 10_050)) == 1
     shown = await again.get(sent)
     assert (shown.state, shown.unknown, shown.slots, shown.requests) == (State.PENDING, True, 1, 1)
     (line,) = await again.attempts(sent)
     assert (line.at, line.what, line.known) == (START + 50, "takeover", False)
     assert await claimed(again, START + 10_049) == [untouched]
     assert await claimed(again, START + 10_050) == [untouched, sent]
-    assert await again.take_over(START + 60, START + 10_060) == 0
+    assert len(await again.take_over(START + 60, START + 10_060)) == 0
 
 
 # an outage -----------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from voyado_async.drain.hands import Hands
 from voyado_async.drain.health import Health
 from voyado_async.drain.ledger import PAUSE, Ledger
 from voyado_async.drain.policy import REST, Schedule
+from voyado_async.drain.rests import Rests
 from voyado_async.drain.rounds import Rounds
 from voyado_async.drain.throttle import Throttle
 from voyado_async.errors import ClientClosed, OutboxUnavailable
@@ -74,8 +75,9 @@ class Drainer:
         breaker = Breaker(settings.breaker_failures, schedule.delays, settings.concurrency)
         health = Health(breaker, Throttle(settings.rate), schedule, clock, emit, on_change=self._look_again)
         gate = Gate(health, settings.concurrency, clock)
-        ledger = Ledger(outbox, health, schedule, clock, emit, spread)
-        hands = Hands(outbox, gate, clock, self.wake)
+        self._rests = rests = Rests(REST / 1000)
+        ledger = Ledger(outbox, health, schedule, rests, clock, emit, spread)
+        hands = Hands(outbox, gate, rests, clock, self.wake)
         porter = Porter(outbox, carrier, hands, ledger, gate, health, schedule, emit)
         self._rounds = Rounds(
             outbox, porter, hands, ledger, health, clock, concurrency=settings.concurrency, confirm=settings.confirm,
@@ -162,14 +164,15 @@ class Drainer:
             self._rounds.begin()
             try:
                 record = await self._outbox.breaker()
-                unknown = await self._outbox.take_over(now, now + REST)
+                resting = await self._outbox.take_over(now, now + REST)
+                self._rests.begin(resting, self._clock.monotonic())
                 await self._ledger.begin(now)
             except OutboxUnavailable:
                 self._ledger.pause()
                 await self._rest(PAUSE)
             else:
                 self._health.restore(record)
-                self._emit(DrainerStarted(pid=os.getpid(), unknown=unknown))
+                self._emit(DrainerStarted(pid=os.getpid(), unknown=len(resting)))
                 return
 
     def _start_side_tasks(self) -> list[asyncio.Task[None]]:

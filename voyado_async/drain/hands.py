@@ -13,6 +13,7 @@ from collections.abc import Callable
 from voyado_async.clock import Clock
 from voyado_async.delivery import Message
 from voyado_async.drain.gate import Gate
+from voyado_async.drain.rests import Rests
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.store import Outbox
 
@@ -21,11 +22,15 @@ JOIN_WAIT = 0.02
 
 
 class Hands:
-    """The lanes and confirmations in hand, and the joining of lanes that are not. `wake`: something is free again."""
+    """The lanes and confirmations in hand, and the joining of lanes that are not. `wake`: something is free again.
 
-    def __init__(self, outbox: Outbox, gate: Gate, clock: Clock, wake: Callable[[], None]) -> None:
+    A lane that rests is taken by nobody.
+    """
+
+    def __init__(self, outbox: Outbox, gate: Gate, rests: Rests, clock: Clock, wake: Callable[[], None]) -> None:
         self._outbox = outbox
         self._gate = gate
+        self._rests = rests
         self._clock = clock
         self._wake = wake
         self._wanted: Counter[int] = Counter()
@@ -44,9 +49,14 @@ class Hands:
         """
         while True:
             joins = self._joins
-            messages = await self._outbox.claim(limit, now, frozenset(self.lanes | self._wanted.keys()))
+            resting = self._rests.lanes(self._clock.monotonic())
+            messages = await self._outbox.claim(limit, now, resting | self.lanes | self._wanted.keys())
             if joins == self._joins:
                 return messages
+
+    def rest_left(self) -> float | None:
+        """Seconds until the next lane has rested; None where none rests."""
+        return self._rests.left(self._clock.monotonic())
 
     def free(self, *lanes: int) -> None:
         """Nothing of these lanes is in hand any longer."""
@@ -77,6 +87,8 @@ class Hands:
                     self._joins += 1
                     try:
                         if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
+                            if (joined := await self._outbox.lane_of(contact_id)) is not None:
+                                self._rests.join(message.lane, joined)
                             return
                     finally:
                         self.lanes -= others

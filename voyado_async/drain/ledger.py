@@ -14,6 +14,7 @@ from voyado_async.delivery import Message, Outcome
 from voyado_async.drain import policy
 from voyado_async.drain.health import Health
 from voyado_async.drain.policy import Overtaken, Schedule
+from voyado_async.drain.rests import Rests
 from voyado_async.errors import OutboxUnavailable
 from voyado_async.events import AttemptMade, Event, Problem, ProblemSolved, Settled
 from voyado_async.outbox.states import State
@@ -35,6 +36,7 @@ class Ledger:
         outbox: Outbox,
         health: Health,
         schedule: Schedule,
+        rests: Rests,
         clock: Clock,
         emit: Callable[[Event], None],
         spread: Callable[[], float],
@@ -42,6 +44,7 @@ class Ledger:
         self._outbox = outbox
         self._health = health
         self._schedule = schedule
+        self._rests = rests
         self._clock = clock
         self._emit = emit
         self._spread = spread
@@ -68,6 +71,8 @@ class Ledger:
             message, outcome, source=source, what=what, now=self._clock.now(), schedule=self._schedule,
             outage=not self._health.breaker.closed, spread=self._spread,
         )  # fmt: skip
+        if settlement.rest_until:
+            self._rests.begin([message.lane], self._clock.monotonic())
         moved = await self.written(lambda: self._outbox.settle(settlement), once=once)
         self._moved = True
         if not moved:

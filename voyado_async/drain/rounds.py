@@ -8,6 +8,7 @@ no key   nothing but the question whether it works again
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -125,6 +126,8 @@ class Rounds:
     async def _sleep_until_due(self, now: int) -> None:
         due = await self._outbox.next_due(now)
         wait = IDLE if due is None else due - self._clock.now()
+        if (left := self._hands.rest_left()) is not None:
+            wait = min(wait, math.ceil(left * 1000))
         if self._breaker.state == OPEN and self._probing is None:
             wait = min(wait, self._breaker.next_probe - self._clock.now())
         if self._confirm and self._breaker.closed:

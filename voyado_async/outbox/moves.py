@@ -124,8 +124,8 @@ def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlemen
     return set(moved)
 
 
-def take_over(connection: sqlite3.Connection, now: int, rest_until: int) -> int:
-    """What was being sent when its process died: unknown, tried again after the lane's rest."""
+def take_over(connection: sqlite3.Connection, now: int, rest_until: int) -> list[int]:
+    """What was being sent when its process died: unknown, tried again after the lane's rest. Returns the lanes."""
     rows = connection.execute(SQL["take_over"], {"now": now}).fetchall()
     line = Attempt(at=now, what="takeover", outcome="retry", code="Interrupted", known=False)
     record(connection, [(entry, line) for entry, _ in rows])
@@ -134,7 +134,7 @@ def take_over(connection: sqlite3.Connection, now: int, rest_until: int) -> int:
         connection.execute(SQL["rest_lane"], {"lane": lane, "until": rest_until})
     if lanes:
         refresh(connection, lanes, now)
-    return len(rows)
+    return [connection.execute(SQL["lane_of_lane"], {"lane": lane}).fetchone()[0] for _, lane in rows]
 
 
 def exhaust_lanes(connection: sqlite3.Connection, lanes: Sequence[int], now: int, limit: int) -> int:

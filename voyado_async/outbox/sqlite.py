@@ -244,7 +244,7 @@ class SqliteOutbox(OperatorPart):
             if moved < CHUNK:
                 return total
 
-    async def take_over(self, now: int, rest_until: int) -> int:
+    async def take_over(self, now: int, rest_until: int) -> list[int]:
         return await self._writer.call(lambda c: moves.take_over(c, now, rest_until))
 
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:

@@ -220,8 +220,8 @@ class Outbox(Protocol):
         process died before a lane had followed its exhausted head. In chunks."""
         ...
 
-    async def take_over(self, now: int, rest_until: int) -> int:
-        """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. Says how many."""
+    async def take_over(self, now: int, rest_until: int) -> list[int]:
+        """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. The lane of each."""
         ...
 
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:

@@ -175,11 +175,32 @@ async def test_what_was_being_sent_when_its_process_died_is_unknown_and_its_lane
     assert (await world.get(first)).unknown
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+@pytest.mark.parametrize("taken_over", [True, False])
+async def test_a_clock_that_is_set_ends_no_rest(world: World, days: int, taken_over: bool) -> None:
+    """By the clock that jumped the rest is over, or lies a day ahead."""
+    first, second = await world.put(ANNA, ANNA)
+    if taken_over:
+        assert await world.outbox.mark_sending(first)
+    world.carrier.script[first].append(RetryAt("Timeout", unknown=True))
+    await world.start()
+    await world.clock.advance(1)
+    before = world.carrier.times(first)
+    world.clock.jump(days * 86_400)
+    other = await world.put_one(BO)
+    await world.clock.advance(8.5)
+    assert world.carrier.times(first) == before
+    assert world.carrier.times(other) != []
+    await world.clock.advance(60)
+    assert world.carrier.times(first)[len(before)] == pytest.approx(1010.0, abs=0.1)
+    assert world.carrier.times(second) != []
+
+
 async def test_an_entry_whose_process_died_at_each_turn_is_exhausted_and_not_sent_once_more(world: World) -> None:
     entry = await world.put_one()
     for _ in range(SCHEDULE.attempts):
         assert await world.outbox.mark_sending(entry)
-        assert await world.outbox.take_over(world.clock.now(), 0) == 1
+        assert len(await world.outbox.take_over(world.clock.now(), 0)) == 1
     await world.start()
     await world.clock.advance(60)
     assert world.carrier.sent == []
