@@ -16,6 +16,7 @@ from voyado_async.delivery import FileFamily
 from voyado_async.errors import FileRefused
 from voyado_async.outbox.states import FINAL, State
 from voyado_async.outbox.store import EntryFilter
+from voyado_async.resources.action_log import filter_told, who
 from voyado_async.settings import Settings
 
 UNFINISHED = tuple(state for state in State if state not in FINAL)
@@ -88,6 +89,7 @@ async def _export(settings: Settings, folder: Path, which: EntryFilter) -> Expor
         found = await outbox.entries(which)
         if which.ids and (missing := set(which.ids) - {entry.id for entry in found}):
             raise click.UsageError(f"not among the selected entries: {', '.join(map(str, sorted(missing)))}")
+        action = await outbox.begin_action(who(), "export", filter_told(which), None)
         try:
             async for told in fallback.export(
                 outbox,
@@ -103,6 +105,7 @@ async def _export(settings: Settings, folder: Path, which: EntryFilter) -> Expor
                     files.append(ExportedFile(**msgspec.structs.asdict(told)))
         except FileRefused as error:
             raise FileRefused(f"{error}; {len(files)} files were written to {folder} before") from None
+        await outbox.end_action(action)
     return ExportReport(str(settings.outbox_path), str(folder), files, left_out)
 
 

@@ -19,6 +19,7 @@ from voyado_async.errors import TransitionRefused
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord
+from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
 
 COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
@@ -115,9 +116,11 @@ async def _carried(settings: Settings, name: str) -> MovedReport:
         if file.carried:
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "carried")
+        action = await outbox.begin_action(who(), "files --carried", file.name, None)
         moved = await outbox.update_file(
             file.id, state="uploaded", now=CLOCK.now(), entries_to=State.UPLOADED, carried=True
         )
+        await outbox.end_action(action, moved)
         return MovedReport(outbox.path, file.name, "uploaded", moved)
 
 
@@ -127,7 +130,9 @@ async def _withdraw(settings: Settings, name: str) -> MovedReport:
         if file.state == "withdrawn":
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "withdrawn")
+        action = await outbox.begin_action(who(), "files --withdraw", file.name, None)
         moved = await outbox.update_file(file.id, state="withdrawn", now=CLOCK.now(), entries_to=State.PENDING)
+        await outbox.end_action(action, moved)
         # Only after the database has let go of it; what a crash leaves here is removed by whoever drains.
         from voyado_async.fallback.spool import Spool  # here: it brings lxml
 

@@ -7,8 +7,6 @@ shop that writes and a drainer that sends are in nobody's way. Whatever is inter
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 from array import array
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -31,6 +29,7 @@ from voyado_async.outbox.shelf import Shelf, forget_known
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.outbox.writer import Scrubbed
+from voyado_async.resources.action_log import filter_told, who
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.replays import PIECE, Pace, Progress, Replayer, Show
 from voyado_async.resources.status import Plan as Outlook
@@ -44,9 +43,6 @@ SCRUB_WAIT = 0.05
 
 ROUNDS = 3
 """So often a contact is looked for anew, where others write and drain meanwhile."""
-
-NAMED = 20
-"""So many ids are written into the action log."""
 
 
 class Selected(msgspec.Struct, frozen=True):
@@ -137,7 +133,7 @@ class Operations(OutboxView):
         pace = Pace(rate, max_failures if road is Road.API else None)
         replayer = Replayer(self._outbox, self._clock, content, pace, progress)
         what = "replay" if road is Road.API else "replay by file"
-        action = await self._outbox.begin_action(_who(), what, _told_filter(chosen), reason)
+        action = await self._outbox.begin_action(who(), what, filter_told(chosen), reason)
         result = _told([], len(selection), dry_run=False)
         async for plans, withdrawn in replayer.run(selection, via=road, again=again, action=action):
             await self._remove_local(withdrawn)
@@ -170,7 +166,7 @@ class Operations(OutboxView):
             for piece in _pieces(selection):
                 plans += await self._outbox.plan_discard(piece, named=bool(ids))
             return _told(plans, len(selection), dry_run=True)
-        action = await self._outbox.begin_action(_who(), "discard", _told_filter(chosen), reason)
+        action = await self._outbox.begin_action(who(), "discard", filter_told(chosen), reason)
         result = _told([], len(selection), dry_run=False)
         done = 0
         for piece in _pieces(selection):
@@ -230,7 +226,7 @@ class Operations(OutboxView):
         key = entry.key
         if key is not None and key == registry.natural_key(entry.kind, await self._outbox.body(entry_id)):
             key = draft.natural_key
-        action = await self._outbox.begin_action(_who(), "edit", f"ids {entry_id}", reason)
+        action = await self._outbox.begin_action(who(), "edit", f"ids {entry_id}", reason)
         if not await self._outbox.edit(entry_id, draft, key, action):
             state = (await self._outbox.get(entry_id)).state
             raise TransitionRefused(f"entry {entry_id} is {state} and cannot be edited; only a rejected one can")
@@ -247,7 +243,7 @@ class Operations(OutboxView):
         if dry_run:
             return Purged(True, await self._outbox.purgeable(before))
         chosen = f"older than {older_than}"
-        action = await self._outbox.begin_action(_who(), "purge", chosen, reason)
+        action = await self._outbox.begin_action(who(), "purge", chosen, reason)
         count = await self._outbox.purge(before, now - int(self._settings.key_days * DAY))
         await self._outbox.end_action(action, count)
         return Purged(False, count)
@@ -275,7 +271,7 @@ class Operations(OutboxView):
         if dry_run:
             reach = self._out_of_reach(held, Scrubbed(log=True, pages=True))
             return Forgotten(True, entries, unfinished, files, len(held.addresses), 0, reach)
-        action = await self._outbox.begin_action(_who(), "forget", "one contact", reason)
+        action = await self._outbox.begin_action(who(), "forget", "one contact", reason)
         entries, left = 0, held
         for _ in range(ROUNDS):
             await self._outbox.withdraw([file.name for file in left.files if file.state == "spooled"])
@@ -333,7 +329,7 @@ class Operations(OutboxView):
 
         A restored copy knows nothing of what was delivered since: that is sent again, after a look where one exists.
         """
-        action = await self._outbox.begin_action(_who(), "backup", target.name, reason)
+        action = await self._outbox.begin_action(who(), "backup", target.name, reason)
         await self._outbox.backup(target)
         await self._outbox.end_action(action)
 
@@ -368,21 +364,6 @@ def _with(result: Selected, plans: Sequence[Plan]) -> Selected:
     return result
 
 
-def _told_filter(which: EntryFilter) -> str:
-    """The filter for the action log, without what names a person."""
-    ids = ",".join(map(str, which.ids[:NAMED])) + (",..." if len(which.ids) > NAMED else "")
-    parts = {
-        "ids": ids,
-        "state": ",".join(which.states),
-        "kind": ",".join(which.kinds),
-        "error": which.error or "",
-        "since": "" if which.since is None else str(which.since),
-        "until": "" if which.until is None else str(which.until),
-    }
-    told = [f"{name} {value}" for name, value in parts.items() if value]
-    return "; ".join(told + (["one contact"] if which.contact is not None else [])) or "all"
-
-
 def _contact(contact: str) -> Address:
     kind, _, value = contact.partition(":")
     if value and kind in tuple(MatchKeyType):
@@ -399,11 +380,3 @@ def _refuse_under_way(held: Held) -> None:
         raise TransitionRefused("a request of this contact is under way; nothing was removed, try again in a minute")
     if any(file.state == "uploading" for file in held.files):
         raise TransitionRefused("a file with this contact is being uploaded; nothing was removed, try again later")
-
-
-def _who() -> str:
-    """Who does it: the user that this process runs as."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

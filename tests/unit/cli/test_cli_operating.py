@@ -211,3 +211,18 @@ def test_a_replay_stops_when_too_many_fail_again(call: Call, home: Path, in_outb
     right.give_up()
     assert (report["failed"], report["stopped"]) == (1, "1 failed again")
     assert states(call)[2] == "rejected", "it was not reached"
+
+
+def test_what_is_carried_off_by_hand_is_written_down(call: Call, home: Path) -> None:
+    told(call, "export", "out", "--kind", "contact_update")
+    (action,) = told(call, "log")["actions"]
+    assert (action["what"], action["entries"]) == ("export", 0)
+    assert action["ended"]
+    assert "one contact" in told_of(call, "export", "out2", "--contact", ANNA)
+
+
+def told_of(call: Call, *arguments: str) -> str:
+    told(call, *arguments)
+    chosen: str = told(call, "log")["actions"][0]["chosen"]
+    assert ANNA not in chosen
+    return chosen
