@@ -288,27 +288,30 @@ class Model:
     def redeem(self, subject: str, *, by_us: bool) -> None:
         self.redeemed[subject] = (self.clock.now(), by_us)
 
-    def overwritten(self) -> list[tuple[int, int]]:
-        """Pairs (older, newer) of changes of one contact of which the older one came after the newer, over the API.
+    def overwritten(self, together: set[tuple[int, int]], known: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Pairs (older, newer) of changes of one contact of which the older one came after the newer, against the
+        promise.
 
-        A file is out of reach: before its upload nobody may have known that a newer change by another name is the same
-        contact's. Those that were known are `overwritten_by_file`.
+        Where both went over the API, a look-up has told that they are one contact's. Of what files brought nobody may
+        have known it: of the newer one, before so many changes had been applied (`known`); of the older one, before its
+        file was complete, so that they have to have been one when the newer one was written (`together`).
         """
-        return self._overwritten(by_file=False)
-
-    def overwritten_by_file(self) -> list[tuple[int, int]]:
-        """The same of what files brought."""
-        return self._overwritten(by_file=True)
-
-    def _overwritten(self, *, by_file: bool) -> list[tuple[int, int]]:
         return [
             (late, early)
             for contact, numbers in self.applied.items()
             for place, late in enumerate(numbers)
-            if (place in self.by_file.get(contact, ())) is by_file
-            for early in numbers[:place]
-            if late < early
+            for before, early in enumerate(numbers[:place])
+            if late < early and self._might_know(contact, place, before, (late, early), together, known)
         ]
+
+    def _might_know(
+        self, contact: str, place: int, before: int, pair: tuple[int, int],
+        together: set[tuple[int, int]], known: dict[tuple[int, int], int],
+    ) -> bool:  # fmt: skip
+        files = self.by_file.get(contact, ())
+        if place in files:
+            return pair in together
+        return before not in files or place >= known.get(pair, len(self.applied[contact]))
 
     # the folder -------------------------------------------------------------------------------------------------------
 

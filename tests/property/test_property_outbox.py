@@ -100,6 +100,8 @@ class OutboxMachine(RuleBasedStateMachine):
         """The entry that wrote a number."""
         self.together: set[tuple[int, int]] = set()
         """Pairs of changes (older, newer) that were known to be one contact's when the newer one was written."""
+        self.known: dict[tuple[int, int], int] = {}
+        """Pairs that are known to be one contact's, and how many of its changes had been applied when that was seen."""
         self.events: list[Event] = []
         self.number = 0
         self.misdated: set[int] = set()
@@ -420,9 +422,20 @@ class OutboxMachine(RuleBasedStateMachine):
         assert all(count == 1 for (count,) in sent)
         for entry, state, reason in rows:
             self._check_entry(entry, self.written[entry], State(state), reason)
-        by_file = [pair for pair in self.model.overwritten_by_file() if pair in self.together]
-        overwritten = self.model.overwritten()
-        assert overwritten + by_file == [], (overwritten, by_file, self.model.applied)
+        overwritten = self.model.overwritten(self.together, self.known)
+        assert overwritten == [], (overwritten, self.model.applied, self.model.by_file)
+        self._learn_who_is_one()
+
+    def _learn_who_is_one(self) -> None:
+        """What the outbox knows by now to be one contact's."""
+        numbered = [
+            (each.number, self._lane(self._address_lane(each))) for each in self.written.values() if each.number
+        ]
+        for older, lane in numbered:
+            for newer, other in numbered:
+                if older < newer and lane is not None and lane == other:
+                    applied = next((all_ for all_ in self.model.applied.values() if {older, newer} & {*all_}), [])
+                    self.known.setdefault((older, newer), len(applied))
 
     def _check_entry(self, entry: int, written: Written, state: State, reason: str) -> None:
         """Nothing is delivered that Engage does not have; nothing that we redeemed is told as refused."""
