@@ -219,7 +219,6 @@ class Contacts:
     async def changes(
         self,
         change_type: Literal["Created", "Updated", "Deleted"],
-        *,
         from_date: datetime,
         to_date: datetime | None = None,
     ) -> list[str]:

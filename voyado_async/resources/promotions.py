@@ -147,7 +147,8 @@ class Promotions:
 
     async def delete(self, promotion_id: str | None = None, *, external_id: str | None = None) -> None:
         """Delete a definition that no contact has (ref 3.5). After OutcomeUnknown a second call finds it gone:
-        EngageNotFound. Raises as `get`, and EngageRefused while it is assigned."""
+        EngageNotFound. aiohttp asks once more by itself where a kept connection breaks (a DELETE may be), so that can
+        also mean that this very call deleted it. Raises as `get`, and EngageRefused while it is assigned."""
         call = Call(Operation.DELETE_PROMOTION, ids=_named(promotion_id, external_id))
         await self._direct().write("promotions.delete", call)
 

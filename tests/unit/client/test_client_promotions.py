@@ -337,6 +337,21 @@ async def test_a_promotion_is_named_by_exactly_one_of_its_ids(voyado: VoyadoClie
     assert sandbox.journal.arrivals == []
 
 
+async def test_a_deletion_whose_connection_breaks_finds_that_it_took_effect(
+    voyado: VoyadoClient, sandbox: Sandbox
+) -> None:
+    promotion_id = await voyado.promotions.create(WHOLE)
+    sandbox.faults.add("reset_after", method="DELETE", count=1)
+    with pytest.raises(EngageNotFound):
+        await voyado.promotions.delete(promotion_id)
+    assert sandbox.state.promotions == {}
+    other = await voyado.promotions.create(WHOLE)
+    sandbox.faults.add("status_after", method="DELETE", count=1)
+    with pytest.raises(OutcomeUnknown):
+        await voyado.promotions.delete(other)
+    assert sandbox.state.promotions == {}
+
+
 @pytest.mark.parametrize("version", [3])
 async def test_a_creation_of_unknown_outcome_can_be_looked_for(voyado: VoyadoClient, sandbox: Sandbox) -> None:
     sandbox.faults.add("garbage", path="*/multichannels", method="POST", count=1)
