@@ -152,9 +152,8 @@ async def test_a_creation_looks_first_and_hands_over_its_options(voyado: VoyadoC
 
 @pytest.mark.parametrize("fault", ["reset_after", "status_after", "garbage"])
 async def test_a_creation_of_unknown_outcome_is_looked_up_and_makes_one_contact(
-    settings: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, sandbox: Sandbox, fault: str, no_rest: None
 ) -> None:
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     sandbox.faults.add(fault, method="POST", count=1)
     async with VoyadoClient(settings, listeners=[]) as voyado:
         entry = await voyado.contacts.create({"email": "new@example.com"})

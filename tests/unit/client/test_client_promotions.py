@@ -85,9 +85,8 @@ async def test_a_promotion_is_assigned_and_then_redeemed(voyado: VoyadoClient, s
 
 @pytest.mark.parametrize("fault", ["reset_after", "status_after", "garbage"])
 async def test_a_redemption_of_unknown_outcome_is_looked_up_and_not_repeated(
-    settings: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, sandbox: Sandbox, fault: str, no_rest: None
 ) -> None:
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     anna = sandbox.state.add_contact(email="anna@example.com")
     offer = sandbox.state.add_assignment(anna.id)
     sandbox.faults.add(fault, method="POST", count=1)

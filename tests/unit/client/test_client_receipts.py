@@ -15,9 +15,8 @@ SAMPLE = (Path(__file__).parents[3] / "samples/payloads/receipt_purchase.json").
 
 @pytest.mark.parametrize("fault", ["reset_before", "reset_after", "status_after", "garbage"])
 async def test_a_receipt_of_unknown_outcome_is_posted_again_and_stored_once(
-    settings: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, sandbox: Sandbox, fault: str, no_rest: None
 ) -> None:
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     anna = sandbox.state.add_contact(email="anna@example.com")
     receipt = msgspec.json.decode(SAMPLE) | {"contact": {"matchKey": anna.id, "matchKeyType": "contactId"}}
     sandbox.faults.add(fault, method="POST", count=1)

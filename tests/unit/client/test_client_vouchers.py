@@ -130,10 +130,9 @@ def impatient(settings: Settings) -> Settings:
 
 @pytest.mark.parametrize("fault", ["reset_after", "status_after", "hang_after", "garbage"])
 async def test_a_redemption_of_unknown_outcome_is_looked_up_and_not_repeated(
-    impatient: Settings, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    impatient: Settings, sandbox: Sandbox, fault: str, no_rest: None
 ) -> None:
     """More redeemed vouchers than a page holds: the look-up goes on until it has found this one."""
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     state = sandbox.state
     anna = state.add_contact(email="anna@example.com")
     for _ in range(120):
@@ -150,9 +149,8 @@ async def test_a_redemption_of_unknown_outcome_is_looked_up_and_not_repeated(
 
 
 async def test_a_redemption_that_did_not_happen_is_repeated(
-    impatient: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    impatient: Settings, sandbox: Sandbox, no_rest: None
 ) -> None:
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     anna = sandbox.state.add_contact(email="anna@example.com")
     voucher = sandbox.state.add_voucher(anna.id)
     sandbox.faults.add("reset_before", method="POST", count=1)
@@ -212,9 +210,8 @@ async def test_a_code_is_redeemed_by_its_own_call(voyado: VoyadoClient, sandbox:
 
 
 async def test_a_code_of_unknown_outcome_is_looked_up_and_not_repeated(
-    impatient: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    impatient: Settings, sandbox: Sandbox, no_rest: None
 ) -> None:
-    monkeypatch.setattr("voyado_async.drain.policy.REST", 0)
     anna = sandbox.state.add_contact(email="anna@example.com")
     assignment = sandbox.state.add_assignment(anna.id)
     sandbox.faults.add("reset_after", method="POST", count=1)
