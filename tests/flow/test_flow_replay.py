@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ from processes import SANDBOX, count, environment, until
 from voyado_async import Settings, VoyadoClient
 from voyado_async.cli.demo_engage import Engage, engage_process
 from voyado_async.cli.demo_shop import invite
+from voyado_async.clock import SystemClock
 from voyado_async.errors import TransitionRefused
+from voyado_async.kinds import contact_update
+from voyado_async.kinds.address import address
+from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
+from voyado_async.outbox.store import EntryFilter, Settlement
 
 
 @pytest.fixture
@@ -85,3 +91,35 @@ async def test_a_rate_spreads_what_is_brought_back(engage: Engage, tmp_path: Pat
         assert asyncio.get_running_loop().time() - began >= 0.09
         with pytest.raises(TransitionRefused, match="nobody drains"):
             await voyado.outbox.replay(entries[0].id, again=True, max_failures=1)
+
+
+async def test_a_killed_replay_is_started_again_without_harm(tmp_path: Path) -> None:
+    """`kill -9` in the middle: each entry is where it was or wholly brought back, and the second run does the rest."""
+    path = tmp_path / "outbox.db"
+    outbox = await open_outbox(path, base_url="http://127.0.0.1:9", clock=SystemClock())
+    people = [address(contact_id=f"0b1b3d1e-5d2c-4f6e-9f3b-6a1f0000{number:04d}") for number in range(300)]
+    drafts = [contact_update.draft(person, {"city": f"{n}"}) for n in range(5) for person in people]
+    ids = [stored.id for stored in await outbox.enqueue(drafts)]
+    await asyncio.gather(
+        *(outbox.settle(Settlement(entry, State.PENDING, State.REJECTED, reason="ValidationError")) for entry in ids)
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VOYADO_")}
+    command = (sys.executable, "-m", "voyado_async", "--outbox", str(path), "replay")
+    killed = await asyncio.create_subprocess_exec(*command, "--rate", "500", env=env)
+    while (await outbox.counts()).states["pending"] < 200:
+        await asyncio.sleep(0.01)
+    killed.kill()
+    await killed.wait()
+    brought_back = (await outbox.counts()).states["pending"]
+    assert 200 <= brought_back < len(ids)
+    assert [finding for finding in await outbox.verify() if not finding.ok] == []
+
+    again = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.DEVNULL)
+    assert await again.wait() == 0
+    assert (await outbox.counts()).states["pending"] == len(ids)
+    second, first = await outbox.actions(2)
+    assert (first.entries, first.ended, second.entries) == (brought_back, None, len(ids) - brought_back)
+    assert [finding for finding in await outbox.verify() if not finding.ok] == []
+    heads = await outbox.claim(len(ids), SystemClock().now(), frozenset())
+    assert {message.id for message in heads} == set(ids[: len(people)]), "the oldest of each contact"
+    await outbox.close()
