@@ -206,3 +206,16 @@ async def test_the_keys_of_a_closed_outbox_are_gone_as_well(
     await operations.forget(ANNA, drop_pending=True)
     await outbox.close()
     assert found_in(tmp_path) == []
+
+
+async def test_what_engage_answers_about_somebody_who_was_forgotten_meanwhile_is_not_learned(
+    outbox: Outbox, operations: Operations, tmp_path: Path
+) -> None:
+    await put(outbox, by_email())
+    (message,) = await outbox.claim(1, 1 << 41, frozenset())
+    await operations.forget("email:plantedmail@example.com", drop_pending=True)
+    assert not await outbox.mark_sending(message.id)
+    assert await outbox.join_lanes(message.lane, ANNA, message.lane_key)
+    assert await outbox.contact_id(message.lane_key) is None
+    assert found_in(tmp_path) == []
+    assert all(finding.ok for finding in await outbox.verify())

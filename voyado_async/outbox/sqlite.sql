@@ -206,6 +206,10 @@ SELECT 1 FROM entry WHERE state = 'sending' AND +lane IN (
     SELECT id FROM lane WHERE joined = :lane
 ) LIMIT 1;
 
+-- name: is_forgotten
+-- Whether the contact of the lane was forgotten.
+SELECT 1 FROM lane WHERE id = :lane AND key = 'forgotten:' || id;
+
 -- name: join_lane
 -- The lane has its turn with the other one from now on. Its entries stay where they are, however many they are; what is
 -- written to it later goes to the other one.

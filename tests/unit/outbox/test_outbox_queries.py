@@ -25,8 +25,8 @@ HOT = [
     "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
-    "selected", "standings", "bodies", "changes_after", "rivals", "replay", "discard", "keep_former_body",
-    "replace_body", "first_body", "rewrite", "count_action", "to_purge",
+    "is_forgotten", "selected", "standings", "bodies", "changes_after", "rivals", "replay", "discard",
+    "keep_former_body", "replace_body", "first_body", "rewrite", "count_action", "to_purge",
     "forgettable_settled", "forgettable_waiting", "forgettable_away", "addresses_of", "forget_addresses",
     "forget_lanes", "purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts",
 ]  # fmt: skip
