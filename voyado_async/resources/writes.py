@@ -12,8 +12,9 @@ import msgspec
 
 from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
-from voyado_async.errors import ClientClosed, TransitionRefused
+from voyado_async.errors import ClientClosed, InvalidEntry, OutboxUnavailable, TransitionRefused
 from voyado_async.events import Enqueued, Event
+from voyado_async.models.text import NOT_IN_XML
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import Outbox, Stored
@@ -80,9 +81,10 @@ class OutboxEntry:
 
 
 class Batch:
-    """Writes that become one commit."""
+    """Writes that become one commit. A task that was started inside inherits it, and may outlive it."""
 
     def __init__(self) -> None:
+        self.open = True
         self.drafts: list[Draft] = []
         self.entries: list[OutboxEntry] = []
 
@@ -102,8 +104,9 @@ class Writes:
 
     async def put(self, draft: Draft) -> OutboxEntry:
         """Store it, or add it to the batch around this call."""
+        _check_key(draft)
         entry = OutboxEntry(self, draft)
-        batch = self._batch.get()
+        batch = self._open_batch()
         if batch is not None:
             batch.drafts.append(draft)
             batch.entries.append(entry)
@@ -111,16 +114,24 @@ class Writes:
             await self._store([draft], [entry])
         return entry
 
+    def _open_batch(self) -> Batch | None:
+        batch = self._batch.get()
+        return batch if batch is not None and batch.open else None
+
     @contextlib.asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
-        """The writes inside become one commit, all or nothing. Where the block raises, none is stored."""
-        if self._batch.get() is not None:
+        """The writes inside become one commit, all or nothing. Where the block raises, none is stored.
+
+        What a task that was started inside writes after the block has ended is a write of its own.
+        """
+        if self._open_batch() is not None:
             raise TransitionRefused("a batch cannot stand in a batch")
         batch = Batch()
         token = self._batch.set(batch)
         try:
             yield
         finally:
+            batch.open = False  # what came later would be in no commit
             self._batch.reset(token)
         if batch.drafts:
             await self._store(batch.drafts, batch.entries)
@@ -144,21 +155,26 @@ class Writes:
     async def wait(self, entry_id: int, timeout: float | None) -> Outcome:
         if self._closed:
             raise ClientClosed("the client is closed; the entry goes on in whichever process drains")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(entry_id, set()).add(done)
-        try:
-            async with asyncio.timeout(timeout):
-                outcome = await self._look(entry_id)
-                while outcome is None:
+        async with asyncio.timeout(timeout):
+            while True:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.setdefault(entry_id, set()).add(done)
+                try:
+                    outcome = await self._look(entry_id)
+                    if outcome is not None:
+                        return outcome
                     self._keep_looking()
                     await done
-                    outcome = await self._look(entry_id)
-                return outcome
-        finally:
-            waiters = self._waiting[entry_id]
-            waiters.discard(done)
-            if not waiters:
-                del self._waiting[entry_id]
+                finally:
+                    self._wait_no_longer(entry_id, done)
+
+    def _wait_no_longer(self, entry_id: int, done: asyncio.Future[None]) -> None:
+        if not done.cancel() and not done.cancelled():
+            done.exception()  # where it was told something that it needs no more, that is no unheard error
+        waiters = self._waiting[entry_id]
+        waiters.discard(done)
+        if not waiters:
+            del self._waiting[entry_id]
 
     async def _look(self, entry_id: int) -> Outcome | None:
         record = await self._outbox.get(entry_id)
@@ -179,26 +195,45 @@ class Writes:
     def _keep_looking(self) -> None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_for_others(), name="voyado-wait")
+            self._looking.add_done_callback(self._looked)
 
     async def _look_for_others(self) -> None:
         """Another process may settle what is waited for here: look whenever the database has changed."""
         seen = None
         while self._waiting:
-            version = await self._outbox.data_version()
-            if version != seen:
-                seen = version
-                for entry_id, (state, _) in (await self._outbox.states_of(self._waiting)).items():
-                    if state in SETTLED:
-                        self._settled(entry_id)
+            with contextlib.suppress(OutboxUnavailable):  # looked at again in a moment
+                version = await self._outbox.data_version()
+                if version != seen:
+                    for entry_id, (state, _) in (await self._outbox.states_of(self._waiting)).items():
+                        if state in SETTLED:
+                            self._settled(entry_id)
+                    seen = version
             await self._clock.sleep(LOOK_EVERY)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        """Where nobody can look any more, whoever waits is told why, instead of waiting for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell_waiting(error)
+
+    def _tell_waiting(self, error: BaseException) -> None:
+        for waiters in self._waiting.values():
+            for done in waiters:
+                if not done.done():
+                    done.set_exception(error)
 
     async def close(self) -> None:
         """Whoever still waits is told that the client is closed."""
         self._closed = True
-        for waiters in self._waiting.values():
-            for done in waiters:
-                if not done.done():
-                    done.set_exception(ClientClosed("the client was closed while waiting; the entry goes on"))
+        self._tell_waiting(ClientClosed("the client was closed while waiting; the entry goes on"))
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+
+
+def _check_key(draft: Draft) -> None:
+    """A key of the shop's own is text that every table and statement takes as it is. Raises InvalidEntry."""
+    key = draft.key
+    if key is None or key is draft.natural_key:
+        return
+    if not isinstance(key, str) or not key.strip() or NOT_IN_XML.search(key):
+        raise InvalidEntry("key", "expected text that is not empty, without control characters")
