@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import assert_type
 
 from voyado_async import OutboxEntry, Outcome, Settings, State, VoyadoClient
@@ -28,3 +30,12 @@ async def a_shop(receipt: dict[str, object]) -> None:
         await entry.cancel()
         status = await voyado.outbox.status()
         assert_type(status.states, dict[str, int])
+        told = await voyado.outbox.replay(7, again=True, via="file", dry_run=True, rate=5.0, max_failures=3)
+        assert_type(told.counts, dict[str, int])
+        assert_type(told.stopped, str | None)
+        assert_type((await voyado.outbox.discard(7, reason="twice")).selected, int)
+        assert_type((await voyado.outbox.purge(older_than=timedelta(days=30))).entries, int)
+        assert_type((await voyado.outbox.forget("a", drop_pending=True)).out_of_reach, tuple[str, ...])
+        assert_type([action.who for action in await voyado.outbox.actions()], list[str])
+        await voyado.outbox.edit(7, {"address": {"type": "contactId", "value": "a"}, "changes": {"city": "Lund"}})
+        await voyado.outbox.backup(Path("copy.db"))
