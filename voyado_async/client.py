@@ -185,6 +185,11 @@ class VoyadoClient:
         """The writes inside the block become one commit, all or nothing."""
         return self._writes.batch()
 
+    @property
+    def drain_rate(self) -> float | None:
+        """Requests a second that the drainer of this process may send at this moment; None where it does not drain."""
+        return self._drainer.rate if self._drainer is not None and self._drainer.draining else None
+
     # draining --------------------------------------------------------------------------------------------------------
 
     async def _keep_draining(self, make: Callable[[], Drainer]) -> None:

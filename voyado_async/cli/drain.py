@@ -6,20 +6,22 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 
 import click
 import msgspec
 
 from voyado_async.cli.failure import FAILED, PERSON_NEEDED
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.logs import formatter
 from voyado_async.cli.opening import CLOCK, looking, run, told_to_stop
 from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.cli.settled import Facts, Verdict, reasons, verdict
 from voyado_async.cli.settled_facts import facts_of
+from voyado_async.cli.sidecar import ADDRESS, Address, Sidecar
 from voyado_async.client import VoyadoClient
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.events import AttemptMade, DrainerStarted, Event, Problem, log_events
+from voyado_async.events import AttemptMade, DrainerStarted, Event, Listener, Problem, log_events
 from voyado_async.outbox.lock import is_drained
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.settings import Settings
@@ -91,9 +93,30 @@ class Ending(msgspec.Struct):
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after so long, with 1."
 )
+@click.option(
+    "--listen",
+    "address",
+    type=ADDRESS,
+    metavar="HOST:PORT",
+    help="Answer /healthz, /readyz, /metrics and a page at /; PORT alone: on loopback.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["plain", "json"]),
+    default="plain",
+    show_default=True,
+    help="Lines for people, or one JSON object a line.",
+)
 @json_option
 @pass_invocation
-def drain(invocation: Invocation, until_settled: bool, timeout: float | None, as_json: bool) -> None:
+def drain(
+    invocation: Invocation,
+    until_settled: bool,
+    timeout: float | None,
+    address: Address | None,
+    log_format: str,
+    as_json: bool,
+) -> None:
     """Deliver what is in the outbox, until told to stop.
 
     Runs until SIGTERM or SIGINT, finishes or hands back what is under way, and exits 0. While another process drains
@@ -105,7 +128,7 @@ def drain(invocation: Invocation, until_settled: bool, timeout: float | None, as
     if timeout is not None and not until_settled:
         raise click.UsageError("--timeout belongs to --until-settled")
     settings = invocation.settings()
-    ending, report = run(_drain(settings, until_settled, timeout))
+    ending, report = run(_drain(settings, until_settled, timeout, address, log_format))
     if as_json:
         tell_json(report)
     else:
@@ -121,14 +144,21 @@ def _lines(report: DrainReport, ending: Ending) -> list[str]:
     return lines + [f"a person is needed: {reason}" for reason in report.needs_person]
 
 
-async def _drain(settings: Settings, until_settled: bool, timeout: float | None) -> tuple[Ending, DrainReport]:
+async def _drain(
+    settings: Settings, until_settled: bool, timeout: float | None, address: Address | None, log_format: str
+) -> tuple[Ending, DrainReport]:
     told = told_to_stop()
     tally, ending = Tally(), Ending()
     async with AsyncExitStack() as stack:
-        show = stack.enter_context(_telling())
-        await stack.enter_async_context(VoyadoClient(settings, listeners=[log_events(), tally]))
+        show = stack.enter_context(_telling(log_format))
+        sidecar = stack.enter_context(closing(Sidecar(settings, address)))
+        listeners: list[Listener] = [log_events(), tally, *sidecar.listeners]
+        voyado = await stack.enter_async_context(VoyadoClient(settings, listeners=listeners))
         outbox = await stack.enter_async_context(looking(settings))
         _log.info("outbox %s", outbox.path)
+        await stack.enter_async_context(sidecar.running(voyado, outbox))
+        if sidecar.port is not None:
+            _log.info("listening on port %d", sidecar.port)
         watch = asyncio.create_task(_watch(outbox, settings, tally, show, ending if until_settled else None))
         stop = asyncio.create_task(told.wait())
         done, left = await asyncio.wait({watch, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -145,21 +175,21 @@ async def _drain(settings: Settings, until_settled: bool, timeout: float | None)
 
 
 @contextmanager
-def _telling() -> Iterator[Show | None]:
+def _telling(log_format: str) -> Iterator[Show | None]:
     """Log to standard error: with a line of progress below where that is a terminal, else plain lines."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and log_format == "plain":
         from voyado_async.cli.screen import progress_line  # here: rich is for terminals only
 
         with progress_line() as (handler, show):
-            _log_to(handler)
+            _log_to(handler, log_format)
             yield show
     else:
-        _log_to(logging.StreamHandler())
+        _log_to(logging.StreamHandler(), log_format)
         yield None
 
 
-def _log_to(handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+def _log_to(handler: logging.Handler, log_format: str) -> None:
+    handler.setFormatter(formatter(log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     _log.setLevel(logging.INFO)
 

@@ -119,6 +119,11 @@ class Drainer:
         self._gate.stopping = True
         self._look_again()
 
+    @property
+    def rate(self) -> float:
+        """Requests a second that may go out at this moment: fewer after a 429."""
+        return self._health.throttle.rate
+
     def wake(self) -> None:
         """There may be something to do."""
         self._wake.set()

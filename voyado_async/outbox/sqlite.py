@@ -431,6 +431,13 @@ class SqliteOutbox(OperatorPart):
         )
         return [_entry(row) for row in rows]
 
+    async def rejected(self, limit: int) -> list[EntryRecord]:
+        def look(database: sqlite3.Connection) -> list[EntryRecord]:
+            newest = database.execute(SQL["newest_rejected"], {"limit": limit}).fetchall()
+            return [_entry(database.execute(SQL["get"], {"id": row[0]}).fetchone()) for row in newest]
+
+        return await self._read(partial(_in_snapshot, look=look))
+
     async def attempts(self, entry_id: int) -> list[Attempt]:
         rows = await self._rows("attempts", id=entry_id)
         return [looking.struct_of(Attempt, row) for row in rows]

@@ -933,6 +933,10 @@ SELECT created, reason FROM entry WHERE state = 'exhausted' ORDER BY id LIMIT :l
 -- The oldest that wait for a person, and why.
 SELECT created, reason FROM entry WHERE state = 'rejected' ORDER BY id LIMIT :limit;
 
+-- name: newest_rejected
+-- The newest that wait for a person.
+SELECT id FROM entry WHERE state = 'rejected' ORDER BY id DESC LIMIT :limit;
+
 -- name: look_imported
 -- The next to be confirmed, and when.
 SELECT created, due FROM entry WHERE state = 'imported' ORDER BY due, id LIMIT 1;

@@ -374,6 +374,10 @@ class Outbox(Protocol):
         """Entries, newest first."""
         ...
 
+    async def rejected(self, limit: int) -> list[EntryRecord]:
+        """The newest of those that wait for a person. Its cost does not grow with the outbox."""
+        ...
+
     async def attempts(self, entry_id: int) -> list[Attempt]:
         """Its record, oldest first."""
         ...

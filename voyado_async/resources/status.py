@@ -237,7 +237,7 @@ def _why_pending(
     if breaker.halted and ":" not in breaker.halted:
         return f"the API key is refused ({breaker.halted})", "sent when a probe finds that the key works again", None
     if not running:
-        return "nobody drains", "sent when `voyado-async drain` runs", None
+        return "nobody drains", "sent when somebody does: voyado-async drain", None
     if breaker.state != "closed":
         return f"Engage is unwell{_reasons(mine)}", "a probe asks whether Engage is back", breaker.next_probe
     if found.due_since is None:

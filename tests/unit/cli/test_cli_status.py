@@ -49,7 +49,8 @@ def file(state: str, problem: str | None) -> FileRecord:
 WAITING = {"waiting": Standing(NOW - MINUTE, {"Http503": 3, "Timeout": 1}, NOW + MINUTE)}
 OPEN = BreakerRecord("open", NOW - 2 * MINUTE, NOW + 30_000)
 WHY = [
-    ("nobody drains", overview({"pending": 4}), False, "nobody drains", "sent when `voyado-async drain` runs", None),
+    ("nobody drains", overview({"pending": 4}), False, "nobody drains",
+     "sent when somebody does: voyado-async drain", None),
     (
         "due now", overview({"pending": 4}, due_since=NOW - 1), True,
         "in turn", "being sent", None,

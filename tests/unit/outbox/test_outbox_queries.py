@@ -43,6 +43,7 @@ LOOKS = {
     "oldest_pending": ["SCAN entry USING INDEX entry_oldest"],
     "look_waiting": ["SCAN entry USING INDEX entry_oldest"],
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
+    "newest_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_imported": ["SCAN entry USING INDEX entry_imported"],
     "newest": ["SCAN entry"],
