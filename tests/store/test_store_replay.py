@@ -375,6 +375,18 @@ async def test_the_selection_is_frozen_when_the_replay_begins(
     assert await state_of(outbox, late[-1]) is State.REJECTED
 
 
+async def test_a_limit_takes_the_oldest_and_is_never_passed_over(outbox: Outbox, operations: Operations) -> None:
+    ids = await rejected(outbox, *(sale(f"R-{number}") for number in range(5)))
+    for dry_run in (True, False):
+        told = await operations.replay(which=EntryFilter(limit=2), dry_run=dry_run)
+        assert (told.selected, told.counts["send"]) == (2, 2)
+    assert [await state_of(outbox, entry) for entry in ids] == ["pending"] * 2 + ["rejected"] * 3
+    told = await operations.discard(which=EntryFilter(states=(State.REJECTED,), limit=1), reason="a try")
+    assert (told.selected, await state_of(outbox, ids[2])) == (1, "discarded")
+    with pytest.raises(TransitionRefused, match="ids or a filter"):
+        await operations.discard(which=EntryFilter(limit=1), reason="a limit says nothing of which")
+
+
 async def test_two_replays_at_once_bring_each_entry_back_once(
     outbox: Outbox, operations: Operations, open_outbox: OpenOutbox, clock: StandingClock
 ) -> None:

@@ -20,6 +20,7 @@ from voyado_async.settings import Settings
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
 @filter_options
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The oldest N of them.")
 @click.option("--again", is_flag=True, help="Take entries in any state, by their ids: delivered ones, for example.")
 @click.option(
     "--via", type=click.Choice(["api", "file"]), default="api", show_default=True, help="By which road they go."

@@ -639,7 +639,11 @@ AND (:lane IS NULL OR lane IN (
     UNION ALL
     SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
 ))
-AND (:error IS NULL OR reason IN (:error, :error || ' (may have happened)'))
+AND (
+    :error IS NULL OR reason IN (:error, :error || ' (may have happened)')
+    -- behind a colon stand the contacts among which Engage cannot choose
+    OR substr(reason, 1, instr(reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
+)
 AND (:since IS NULL OR created >= :since)
 AND (:until IS NULL OR created < :until)
 ORDER BY id;

@@ -21,6 +21,7 @@ def filter_told(which: EntryFilter) -> str:
         "error": which.error or "",
         "since": "" if which.since is None else str(which.since),
         "until": "" if which.until is None else str(which.until),
+        "limit": "" if which.limit is None else str(which.limit),
     }
     told = [f"{name} {value}" for name, value in parts.items() if value]
     return "; ".join(told + (["one contact"] if which.contact is not None else [])) or "all"

@@ -112,9 +112,10 @@ class Operations(OutboxView):
 
         Taken are `rejected`, `exhausted` and `spooled` ones; with `again` anything else whose id is given. What may
         have taken effect is looked up before it is sent. A contact update leaves out what newer entries of its contact
-        have set; it is discarded as ``superseded`` when nothing is left. Which entries is decided at the start. `rate`
-        is in entries a second. With `max_failures` it waits for the answers and stops when so many failed again; this
-        needs somebody who drains. By file, whoever drains writes the files at once.
+        have set; it is discarded as ``superseded`` when nothing is left. Which entries is decided at the start; with a
+        `limit` in the filter the oldest so many. `rate` is in entries a second. With `max_failures` it waits for the
+        answers and stops when so many failed again; this needs somebody who drains. By file, whoever drains writes the
+        files at once.
 
         Raises EntryNotFound for an id that is not there, TransitionRefused for `again` without ids, or for
         `max_failures` where nobody drains.
@@ -157,7 +158,7 @@ class Operations(OutboxView):
         """
         if not reason.strip():
             raise TransitionRefused("a discard needs a reason")
-        if not ids and which in (None, EntryFilter()):
+        if not ids and (which is None or msgspec.structs.replace(which, limit=None) == EntryFilter()):
             raise TransitionRefused("a discard needs ids or a filter")
         chosen = _chosen(ids, which, None)
         selection = await self._select(chosen)
@@ -182,9 +183,11 @@ class Operations(OutboxView):
         found = array("q")
         async for piece in self._outbox.select(which):
             found.extend(piece)
+            if which.limit is not None and len(found) >= which.limit and not which.ids:
+                break
         if missing := set(which.ids) - set(found):
             raise EntryNotFound(f"not among the selected entries: {', '.join(map(str, sorted(missing)))}")
-        return found
+        return found[: which.limit]
 
     def _content(self) -> Content:
         settings = self._settings
@@ -339,7 +342,7 @@ class Operations(OutboxView):
 
 
 def _chosen(ids: Sequence[int], which: EntryFilter | None, states: tuple[State, ...] | None) -> EntryFilter:
-    chosen = msgspec.structs.replace(which or EntryFilter(), limit=None)
+    chosen = which or EntryFilter()
     if ids:
         chosen = msgspec.structs.replace(chosen, ids=tuple(ids))
     if states is not None and not chosen.states and not chosen.ids:
