@@ -1,0 +1,251 @@
+"""Every command of the night book runs, in its order, through a night that has everything in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from actors import receipt
+from prometheus_client.parser import text_string_to_metric_families
+
+from voyado_async.cli.program import COMMANDS
+from voyado_async.events import AttemptMade
+from voyado_async.ops.metrics import Metrics
+from voyado_async.resources.status import Accounting, DrainerStatus, Status
+
+ROOT = Path(__file__).parents[2]
+BOOK = (ROOT / "samples" / "replay_after_outage.md").read_text(encoding="utf-8")
+SAMPLES = ROOT / "samples"
+
+Row = tuple[str, str]
+CHAPTERS: list[tuple[int, list[Row]]] = [
+    (int(number), re.findall(r"^\| `(voyado-async .+?)` \| (.+) \|$", text, re.MULTILINE))
+    for number, text in re.findall(r"^## (\d)\. .*?\n(.*?)(?=^## |\Z)", BOOK, re.MULTILINE | re.DOTALL)
+]
+
+
+class Night:
+    """A shop in trouble: the sandbox for Engage, a sidecar that may be there, and somebody at a terminal."""
+
+    def __init__(self, folder: Path, sandbox: dict[str, Any], stack: list[subprocess.Popen[str]]) -> None:
+        self.folder = folder
+        self._control = sandbox["control_url"]
+        self._processes = stack
+        # Without a file server: what is exhausted stays in the spool, for a person.
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("VOYADO_")},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "VOYADO_BASE_URL": sandbox["base_url"], "VOYADO_API_KEY": sandbox["api_key"],
+            "VOYADO_OUTBOX": str(folder / "outbox.db"), "VOYADO_CONTACT_KEY": "email",
+            "VOYADO_RETRY_DELAYS": "0.2", "VOYADO_RETRY_ATTEMPTS": "2", "VOYADO_FALLBACK_INTERVAL": "0.2",
+        }  # fmt: skip
+        self.words: dict[str, str] = {}
+        """What stands in for the words in capitals."""
+
+    def run(self, line: str, codes: tuple[int, ...] = (0,)) -> str:
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode in codes, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def start(self, line: str, until: str) -> None:
+        """A command that stays; returns when it has said that."""
+        process = subprocess.Popen(
+            shlex.split(line),
+            cwd=self.folder,
+            env=self.env,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        self._processes.append(process)
+        assert process.stderr is not None
+        for said in process.stderr:
+            if until in said:
+                return
+        raise AssertionError(f"{line} ended with {process.wait()}")
+
+    def stop(self) -> None:
+        process = self._processes.pop()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+
+    def faults(self, *faults: dict[str, Any]) -> None:
+        body = json.dumps({"replace": faults})
+        request = urllib.request.Request(f"{self._control}/faults", body.encode(), {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=10).read()
+
+    def states(self) -> dict[str, int]:
+        counted: dict[str, int] = json.loads(self.run("voyado-async status --json"))["states"]
+        return counted
+
+    def until(self, holds: Callable[[dict[str, int]], bool]) -> None:
+        deadline = time.monotonic() + 40
+        while not holds(states := self.states()):
+            assert time.monotonic() < deadline, states
+            time.sleep(0.05)
+
+    def sell(self, name: str, count: int = 1) -> None:
+        lines = [json.dumps(receipt(name, number, f"{number}@example.com")) for number in range(count)]
+        (self.folder / "sales.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        self.run("voyado-async enqueue receipt sales.jsonl")
+
+    def filled_in(self, command: str) -> str:
+        return re.sub(r"\b(ID|NAME|FILE|COPY)\b", lambda word: self.words[word[0]], command.replace("\\|", "|"))
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Night]:
+    started: list[subprocess.Popen[str]] = []
+    sandbox = subprocess.Popen(
+        [sys.executable, "-m", "voyado_async.sandbox", "--contact-key", "email"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert sandbox.stdout is not None
+        yield Night(tmp_path, json.loads(sandbox.stdout.readline()), started)
+    finally:
+        for process in [*started, sandbox]:
+            process.kill()
+            process.communicate()
+
+
+def nobody_drains(night: Night) -> None:
+    """Two sales that Engage will refuse, two that it will take; a minute old."""
+    night.sell("first", 2)
+    for number in (1, 2):
+        night.run(
+            f"voyado-async enqueue redeem --assignment e7f30b85-14a9-4d62-b0c8-2f6d5a9e771{number} --channel ECOM"
+        )
+
+    with sqlite3.connect(night.folder / "outbox.db") as database:
+        database.execute("UPDATE lane SET due = due - 61000 WHERE due IS NOT NULL")
+    database.close()
+
+
+def key_is_refused(night: Night) -> None:
+    night.until(lambda states: states["rejected"] == 2 and states["delivered"] == 2)
+    night.faults({"kind": "bad_key"})
+    night.sell("key")
+    deadline = time.monotonic() + 20
+    while "refused (401)" not in night.run("voyado-async status"):
+        assert time.monotonic() < deadline
+
+
+def engage_is_away(night: Night) -> None:
+    night.faults()
+    night.until(lambda states: states["delivered"] == 3)
+    night.faults({"kind": "status", "status": 503})
+    night.sell("outage", 6)
+    night.until(lambda states: states["spooled"] >= 6)
+
+
+def files_wait(night: Night) -> None:
+    (night.words["NAME"],) = [file["name"] for file in json.loads(night.run("voyado-async files --json"))["files"]][:1]
+
+
+def engage_is_back(night: Night) -> None:
+    night.faults()
+    night.until(lambda states: states["delivered"] == 9)
+
+
+def rejected(night: Night) -> None:
+    found = json.loads(night.run("voyado-async list --state rejected --json"))["entries"]
+    night.words |= {"ID": str(found[0]["id"]), "FILE": "content.json"}
+
+
+def lost(night: Night) -> None:
+    night.words["COPY"] = "copy.db"
+    left = json.loads(night.run("voyado-async list --state rejected --json"))["entries"]
+    for entry in left:
+        night.run(f"voyado-async discard {entry['id']} --reason told")
+
+
+BEFORE = {
+    1: nobody_drains,
+    3: key_is_refused,
+    4: engage_is_away,
+    5: files_wait,
+    6: engage_is_back,
+    7: rejected,
+    8: lost,
+}
+CODES = {
+    ("voyado-async status --check", 1): (3,),
+    ("voyado-async check", 3): (1,),
+    ("voyado-async check", 4): (1,),
+    ("voyado-async replay ID --reason \"corrected the shop\"", 7): (0, 3),
+}  # fmt: skip
+
+
+def test_every_command_of_the_book_does_what_it_says(night: Night) -> None:
+    run = 0
+    for chapter, rows in CHAPTERS:
+        BEFORE.get(chapter, lambda night: None)(night)
+        for command, sees in rows:
+            wanted = re.findall(r"`([^`]+)`", sees)
+            if command.startswith("voyado-async drain"):
+                night.start(command.replace("9464", "0"), wanted[0])
+            else:
+                found = night.run(night.filled_in(command), CODES.get((command, chapter), (0,)))
+                assert [word for word in wanted if word not in found and word != "403:"] == [], f"{command}\n{found}"
+            run += 1
+    assert run == BOOK.count("\n| `voyado-async ")
+    assert night.states()["delivered"] == 9
+    night.stop()
+
+
+def test_every_command_that_a_sample_names_exists() -> None:
+    """In prose, too: `voyado-async WORD`, with options that it has."""
+    for sample in ("replay_after_outage.md", "upgrading.md", "prometheus/alerts.yml", "voyado-async.service",
+                   "container/Containerfile"):  # fmt: skip
+        text = (SAMPLES / sample).read_text(encoding="utf-8").replace('", "', " ")
+        for command, rest in re.findall(r"voyado-async ([a-z]+)([^`\n]*)", text):
+            if sample.endswith("yml") and command == "systemctl":
+                continue
+            assert command in COMMANDS, (sample, command)
+            shown = subprocess.run(
+                [sys.executable, "-m", "voyado_async", command, "--help"], capture_output=True, text=True, check=True
+            ).stdout
+            for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):
+                assert option in shown, (sample, command, option)
+
+
+def test_alert_rules_ask_for_metrics_that_exist() -> None:
+    metrics = Metrics()
+    metrics(AttemptMade(entry_id=1, kind="redeem", what="request", outcome="delivered", status=200, duration_ms=1))
+    status = Status("", None, {}, {}, None, "closed", None, DrainerStatus(False, None, False, None), {},
+                    Accounting(0, 0, 0, True), (), last_enqueued_seconds=1.0)  # fmt: skip
+    text = metrics.text("", status, rate=1.0, sizes={"database": 1})[0].decode()
+    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    rules = (SAMPLES / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\bvoyado_\w+", rules))
+    assert len(asked) > 8
+    assert asked - names == set()
+    assert rules.count("- alert: ") == rules.count("expr: ") == rules.count("severity: ") == rules.count("command: ")
+
+
+def test_the_unit_is_one_that_systemd_can_read() -> None:
+    parser = ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign] # systemd's names have capitals
+    parser.read_string((SAMPLES / "voyado-async.service").read_text(encoding="utf-8"))
+    service = parser["Service"]
+    assert parser.sections() == ["Unit", "Service", "Install"]
+    assert (service["Type"], service["RestartPreventExitStatus"]) == ("notify", "2")
+    assert int(service["TimeoutStopSec"]) > 15
+    assert int(service["WatchdogSec"]) > 65 + 60
