@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 from actors import receipt
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from voyado_async.cli.program import COMMANDS
+from voyado_async.cli.program import COMMANDS, program
 from voyado_async.events import AttemptMade
 from voyado_async.ops.metrics import Metrics
 from voyado_async.resources.status import Accounting, DrainerStatus, Status
@@ -219,9 +220,7 @@ def test_every_command_that_a_sample_names_exists() -> None:
             if sample.endswith("yml") and command == "systemctl":
                 continue
             assert command in COMMANDS, (sample, command)
-            shown = subprocess.run(
-                [sys.executable, "-m", "voyado_async", command, "--help"], capture_output=True, text=True, check=True
-            ).stdout
+            shown = CliRunner().invoke(program, [command, "--help"]).output
             for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):
                 assert option in shown, (sample, command, option)
 

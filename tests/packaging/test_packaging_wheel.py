@@ -56,6 +56,9 @@ def test_the_wheel_carries_migrations_schemas_samples_and_its_types(wheel: Path)
     wanted = [
         "py.typed",
         "outbox/sqlite.sql",
+        "ops/page.html",
+        "samples/replay_after_outage.md",
+        "samples/voyado-async.service",
         *(f"fallback/{name}.xsd" for name in ("contacts", "redemptions", "transactions")),
         *(f"migrations/sqlite/{file.name}" for file in (ROOT / "migrations" / "sqlite").iterdir()),
         *(f"samples/payloads/{file.name}" for file in (ROOT / "samples" / "payloads").iterdir()),
