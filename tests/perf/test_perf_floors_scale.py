@@ -14,7 +14,7 @@ from perf_backlog import SHAPES, Shape, filled
 from voyado_async.clock import SystemClock
 from voyado_async.outbox.sqlite import CHUNK, SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Settlement
+from voyado_async.outbox.store import Attempt, EntryFilter, Settlement
 from voyado_async.resources.outbox import OutboxView
 
 pytestmark = pytest.mark.slow
@@ -84,6 +84,15 @@ async def test_status_is_told_from_a_few_rows_however_much_waits(outbox: SqliteO
     assert status.last_hour.enqueued == MANY
     assert status.oldest_pending_seconds is not None
     assert len(count) * 100 < 20_000
+
+
+async def test_the_rejected_are_listed_without_a_look_at_the_others(outbox: SqliteOutbox) -> None:
+    assert await outbox.settle(Settlement(7, State.PENDING, State.REJECTED, reason="NotFound"))
+    count = await steps(outbox, of="reader")
+    listed = await outbox.entries(EntryFilter(states=(State.REJECTED,), error="NotFound", limit=101))
+    assert [entry.id for entry in listed] == [entry.id for entry in await outbox.rejected(20)] == [7]
+    assert [entry.id for entry in await outbox.entries(EntryFilter(ids=(7, 8)))] == [8, 7]
+    assert len(count) <= 10
 
 
 async def test_opening_does_not_look_at_what_is_there(hot: SqliteOutbox) -> None:

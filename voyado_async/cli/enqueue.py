@@ -13,13 +13,13 @@ from voyado_async.cli.failure import Failure, Problem
 from voyado_async.cli.input_file import Item, cut
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import run, writing
-from voyado_async.cli.parameters import CHANNEL, CONTACT_TYPE, ID
+from voyado_async.cli.parameters import CONTACT_TYPE, ID
 from voyado_async.cli.report import json_option, tell_json
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import InvalidEntry, KeyConflict, OutboxUnavailable
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
-from voyado_async.models import RedeemBy
+from voyado_async.models import Channel, RedeemBy
 from voyado_async.outbox.states import State
 from voyado_async.resources.vouchers import redemption
 
@@ -57,6 +57,7 @@ def enqueue() -> None:
 
 
 file_argument = click.argument("file", type=click.File("rb"))
+CHANNEL = click.Choice([channel.value for channel in Channel], case_sensitive=False)
 contact_option = click.option("--contact", type=ID, required=True, metavar="GUID", help="The contact's id.")
 
 

@@ -9,8 +9,6 @@ import click
 
 from voyado_async.clock import SystemClock, as_datetime, as_instant
 from voyado_async.errors import InvalidEntry
-from voyado_async.kinds.address import checked_id
-from voyado_async.models import Channel, check_contact_type
 
 _AGO = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -22,6 +20,8 @@ class _Id(click.ParamType[str]):
     name = "id"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from voyado_async.kinds.address import checked_id  # here: most calls name no id, and it brings the models
+
         try:
             return checked_id("", value)
         except InvalidEntry as error:
@@ -34,6 +34,8 @@ class _ContactType(click.ParamType[str]):
     name = "type"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from voyado_async.models import check_contact_type  # here: see above
+
         try:
             check_contact_type(value)
         except InvalidEntry as error:
@@ -77,4 +79,3 @@ ID = _Id()
 CONTACT_TYPE = _ContactType()
 MOMENT = _Moment()
 DURATION = _Duration()
-CHANNEL = click.Choice([channel.value for channel in Channel], case_sensitive=False)
