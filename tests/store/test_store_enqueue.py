@@ -9,8 +9,10 @@ from entries import START, OpenOutbox, StandingClock, bring_to, draft, put, stat
 
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, EntryNotFound, KeyConflict
+from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.writer import MAX_ROWS
 
 
 async def test_what_was_written_is_there_for_another_connection_when_the_write_returns(
@@ -143,6 +145,32 @@ async def test_of_concurrent_writers_of_one_key_one_creates_the_entry(outbox: Ou
     assert sum(stored.existing is None for (stored,) in results) == 1
 
 
+async def test_of_those_who_share_a_commit_one_spends_what_has_one_natural_key(outbox: SqliteOutbox) -> None:
+    """No index keeps two keys of the shop's own from naming one promotion: within a commit only the code does."""
+    before = outbox.commits
+    writes = [Draft(Kind.REDEEM, b"{}", f"contact:{n}", f"till-{n}", natural_key="assignment-1") for n in range(20)]
+    results = await asyncio.gather(*(outbox.enqueue([each]) for each in writes))
+    assert outbox.commits == before + 1
+    assert [stored.id for (stored,) in results] == [1] * 20
+    assert [stored.existing for (stored,) in results] == [None] + [State.PENDING] * 19
+    assert (await outbox.counts()).enqueued == 1
+
+
+async def test_what_a_conflict_took_back_is_no_entry_for_those_who_share_the_commit(outbox: SqliteOutbox) -> None:
+    await put(outbox, draft(key="taken"))
+    before = outbox.commits
+    refused, kept = await asyncio.gather(
+        outbox.enqueue([draft(key="k"), draft(key="taken", body=b"{}")]),
+        outbox.enqueue([draft(key="k")]),
+        return_exceptions=True,
+    )
+    assert outbox.commits == before + 1
+    assert isinstance(refused, KeyConflict)
+    assert isinstance(kept, list)
+    assert [(stored.id, stored.existing) for stored in kept] == [(2, None)]
+    assert (await outbox.get(2)).key == "k"
+
+
 async def test_a_cancelled_caller_leaves_its_entry_wholly_there_or_not_at_all(outbox: Outbox) -> None:
     tasks = [asyncio.create_task(outbox.enqueue([draft(key=f"{n}a"), draft(key=f"{n}b")])) for n in range(40)]
     await asyncio.sleep(0)
@@ -161,6 +189,17 @@ async def test_what_was_submitted_before_closing_is_stored(outbox: Outbox, open_
     await outbox.close()
     assert [stored.id for task in writing for stored in await task] == list(range(1, 11))
     assert (await (await open_outbox()).counts()).enqueued == 10
+
+
+async def test_what_was_submitted_before_closing_is_stored_however_many_commits_that_takes(
+    outbox: SqliteOutbox, open_outbox: OpenOutbox
+) -> None:
+    sizes = [MAX_ROWS, MAX_ROWS, 1]
+    writing = [asyncio.create_task(outbox.enqueue([draft() for _ in range(size)])) for size in sizes]
+    await asyncio.sleep(0)
+    await outbox.close()
+    assert [len(await task) for task in writing] == sizes
+    assert (await (await open_outbox()).counts()).enqueued == sum(sizes)
 
 
 async def test_a_closed_outbox_refuses_writes_and_reads(outbox: Outbox) -> None:

@@ -14,6 +14,7 @@ from voyado_async.delivery import Draft
 from voyado_async.errors import InvalidEntry, TransitionRefused
 from voyado_async.kinds import contact_create, contact_update, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox import writer
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
@@ -123,6 +124,17 @@ async def test_nothing_is_left_in_pages_that_were_split_and_merged(
     assert await outbox.join_lanes(message.lane, ANNA, message.lane_key)
     await operations.forget(name, drop_pending=True)
     assert found_in(tmp_path) == []
+
+
+async def test_content_is_overwritten_where_the_database_is_too_large_to_be_written_anew(
+    outbox: Outbox, operations: Operations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "REWRITE_UNDER", 0)
+    ids = await put(outbox, change(number=1), change(number=2), _of(BO, random.Random(1)))
+    await bring_to(outbox, ids[0], State.DELIVERED)
+    told = await operations.forget(ANNA, drop_pending=True)
+    assert any("unused space" in reach for reach in told.out_of_reach)
+    assert "PlantedStreet" not in found_in(tmp_path)
 
 
 def _of(person: str, chance: random.Random) -> Draft:

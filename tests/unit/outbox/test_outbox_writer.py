@@ -164,3 +164,20 @@ async def test_an_opening_that_fails_halfway_leaves_nothing_open(path: Path, mon
     with pytest.raises(OutboxUnavailable):
         await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
     assert left_running(before) == []
+
+
+async def test_the_checkpoint_of_a_closing_waits_for_the_turn(path: Path) -> None:
+    """A checkpoint that meets a commit of another process can damage the database (SQLite up to 3.51.2)."""
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    await outbox.enqueue([draft()])
+    log = Path(f"{path}-wal")
+    other = LockFile(f"{path}-turn")
+    assert other.take()
+    closing = asyncio.create_task(outbox.close())
+    while not outbox._turn.contended:
+        assert not closing.done()
+        await asyncio.sleep(0.01)
+    assert log.stat().st_size > 0
+    other.close()
+    await closing
+    assert not log.exists()
