@@ -7,7 +7,6 @@ usual write needs to know; what an outbox has none of is not looked for.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import msgspec
 
 from voyado_async.delivery import REDEMPTIONS, Draft, Kind
 from voyado_async.errors import KeyConflict
+from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash, refresh
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Stored
@@ -185,6 +185,7 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
     made: list[tuple[int, str, int, int, bool]] = []
     heads: dict[int, tuple[int, int, bool]] = {}
     held: set[int] = set()
+    kinds: dict[Kind, int] = {}
     rows = []
     for entry_id, prepared, replaces in new:
         draft, now = prepared.draft, prepared.created
@@ -202,6 +203,7 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
                 if place.held:
                     held.add(lane)
             lanes[draft.lane] = lane
+        kinds[draft.kind] = kinds.get(draft.kind, 0) + 1
         key, hidden, lines, warnings = draft.key, _hidden_key(draft), draft.lines, prepared.warnings
         rows.append((entry_id, lane, draft.kind, key, hidden, now, now, now, lines, warnings, replaces))
     _execute(connection, "add_lanes", made)
@@ -211,8 +213,9 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
         connection.execute(SQL["head_idle"], {"heads": as_json([(lane, *head) for lane, head in heads.items()])})
     if held:
         refresh(connection, held, new[0].prepared.created)
-    kinds = Counter(row[2] for row in rows)
-    connection.execute(SQL["count_enqueued"], {"enqueued": len(rows)} | {kind: kinds[kind] for kind in Kind})
+    connection.execute(SQL["count"], (len(rows), "enqueued", ""))
+    for kind, count in kinds.items():
+        connection.execute(SQL["count"], (count, WAITING, kind))
 
 
 def _execute(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

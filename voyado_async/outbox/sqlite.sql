@@ -83,18 +83,9 @@ WHERE lane.id = new.value ->> 0;
 -- So many bytes that are taken back and leave nothing but a longer log.
 INSERT INTO body (entry, content) VALUES (0, zeroblob(:size));
 
--- name: count_enqueued
--- The books are written in the transaction that writes the entries, with one statement for a batch.
-UPDATE counter SET value = value + CASE kind
-    WHEN '' THEN :enqueued
-    WHEN 'redeem' THEN :redeem
-    WHEN 'contact_create' THEN :contact_create
-    WHEN 'contact_update' THEN :contact_update
-    WHEN 'contact_type' THEN :contact_type
-    WHEN 'receipt' THEN :receipt
-    WHEN 'voucher_redeem' THEN :voucher_redeem
-END
-WHERE name IN ('enqueued', 'waiting');
+-- name: count
+-- The books are written in the transaction that writes the entries.
+UPDATE counter SET value = value + ? WHERE name = ? AND kind = ?;
 
 -- ---------------------------------------------------------------------------------------------------------- lanes
 
@@ -395,7 +386,7 @@ WITH gone AS MATERIALIZED (
         SELECT coalesce(own.joined, own.id) FROM entry JOIN lane AS own ON own.id = entry.lane WHERE entry.id > :seen
     )
     AND NOT EXISTS (
-        SELECT 1 FROM entry WHERE entry.lane = lane.id AND entry.state IN ('delivered', 'rejected', 'discarded')
+        SELECT 1 FROM entry WHERE entry.lane = lane.id AND entry.settled = 1
     )
     AND NOT EXISTS (SELECT 1 FROM contact WHERE contact.address = lane.key)
     AND NOT EXISTS (
@@ -606,8 +597,7 @@ WITH whole AS (
 members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
 SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members)
-AND entry.id > :id AND entry.kind IN ('contact_create', 'contact_update')
-AND (entry.unknown = 1 OR entry.state IN ('delivered', 'uploaded', 'imported'))
+AND entry.id > :id AND entry.in_force = 1
 AND entry.state NOT IN ('rejected', 'discarded')
 AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
 
@@ -676,13 +666,13 @@ SELECT entry.id, entry.kind, entry.state
 FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
 JOIN entry INDEXED BY entry_settled ON entry.lane = mine.id
 WHERE entry.kind IN ('contact_update', 'contact_type') AND entry.id > :after
-AND entry.state IN ('delivered', 'rejected', 'discarded')
+AND entry.settled = 1
 UNION ALL
 SELECT entry.id, entry.kind, entry.state
 FROM (SELECT :lane AS id UNION ALL SELECT id FROM lane WHERE joined = :lane) AS mine
 JOIN entry INDEXED BY entry_settled ON entry.lane = mine.id
 WHERE entry.kind = 'contact_create' AND entry.id > :after
-AND entry.state IN ('delivered', 'rejected', 'discarded') AND EXISTS (
+AND entry.settled = 1 AND EXISTS (
     SELECT 1 FROM attempt
     WHERE attempt.entry = entry.id AND attempt.outcome = 'delivered' AND attempt.code = 'accepted'
 )
@@ -804,7 +794,7 @@ UNION ALL
 SELECT state, count(*) FROM entry
 WHERE lane = :lane AND away = 1 GROUP BY state
 UNION ALL
-SELECT state, count(*) FROM entry WHERE lane = :lane AND state IN ('delivered', 'rejected', 'discarded') GROUP BY state;
+SELECT state, count(*) FROM entry WHERE lane = :lane AND settled = 1 GROUP BY state;
 
 -- name: files_of_lane
 -- The files in which its entries stand, or stood.
@@ -813,7 +803,7 @@ WHERE entry.lane = :lane AND entry.away = 1
 UNION
 SELECT DISTINCT file.id, file.name, file.state
 FROM entry JOIN attempt ON attempt.entry = entry.id AND attempt.what = 'file' JOIN file ON file.name = attempt.code
-WHERE entry.lane = :lane AND entry.state IN ('delivered', 'rejected', 'discarded')
+WHERE entry.lane = :lane AND entry.settled = 1
 UNION
 SELECT DISTINCT file.id, file.name, file.state
 FROM entry JOIN attempt ON attempt.entry = entry.id AND attempt.what = 'file' JOIN file ON file.name = attempt.code
@@ -825,7 +815,7 @@ WHERE entry.lane = :lane AND entry.away = 1;
 
 -- name: forgettable_settled
 -- Some of what is settled in a lane.
-SELECT id FROM entry WHERE lane = :lane AND state IN ('delivered', 'rejected', 'discarded') LIMIT :limit;
+SELECT id FROM entry WHERE lane = :lane AND settled = 1 LIMIT :limit;
 
 -- name: forgettable_waiting
 -- Some of what waits in a lane; never what is being sent, and never what stands in a file that is still here.
@@ -855,7 +845,7 @@ DELETE FROM contact WHERE address IN (SELECT value FROM json_each(:addresses));
 UPDATE lane SET key = 'forgotten:' || id WHERE id IN (SELECT value FROM json_each(:lanes))
 AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND state IN ('pending', 'sending'))
 AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND away = 1)
-AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND state IN ('delivered', 'rejected', 'discarded'));
+AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND settled = 1);
 
 -- ---------------------------------------------------------------------------------------------------------- looking
 
@@ -1018,7 +1008,7 @@ WHERE body.entry IS NULL AND entry.state NOT IN ('delivered', 'discarded');
 -- What decides where the lanes stand.
 SELECT coalesce(lane.joined, entry.lane), entry.id, entry.kind, entry.state, entry.due
 FROM entry LEFT JOIN lane ON lane.id = entry.lane
-WHERE entry.state NOT IN ('delivered', 'rejected', 'discarded');
+WHERE entry.settled = 0;
 
 -- name: lanes
 -- Where the lanes stand.

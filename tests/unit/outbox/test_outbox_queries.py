@@ -17,7 +17,7 @@ SQL = load("sqlite")
 HOT = [
     "around", "holders", "holders_by_nature", "former_holders", "spent_keys", "release_keys",
     "last_id", "add_lanes", "add_entries", "add_bodies", "add_lane", "head_idle",
-    "count_enqueued", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
+    "count", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
     "lane_of_lane", "lanes_behind_files", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle",
     "record", "take_over",
     "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",

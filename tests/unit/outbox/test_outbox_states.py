@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from voyado_async.delivery import Kind
 from voyado_async.outbox.file_moves import FILE_MOVES
 from voyado_async.outbox.migrate import migrations
@@ -20,9 +22,16 @@ def check(table: str, column: str) -> set[str]:
     return set(re.findall(r"'(\w+)'", found[1]))
 
 
-def test_the_column_of_entries_on_the_second_road_names_them_all() -> None:
-    body = SCHEMA[SCHEMA.index("    away INTEGER GENERATED") :]
-    assert set(re.findall(r"state = '(\w+)'", body[: body.index("VIRTUAL")])) == AWAY
+@pytest.mark.parametrize(("column", "states"), [("away", AWAY), ("settled", SETTLED)])
+def test_the_columns_that_stand_for_several_states_name_them_all(column: str, states: frozenset[State]) -> None:
+    body = SCHEMA[SCHEMA.index(f"    {column} INTEGER GENERATED") :]
+    assert set(re.findall(r"state = '(\w+)'", body[: body.index("VIRTUAL")])) == states
+
+
+def test_what_every_insert_evaluates_builds_no_table_of_words() -> None:
+    """Of CHECKs, generated columns and partial indexes of the entries: an IN of more than two words would."""
+    entry = SCHEMA[SCHEMA.index("CREATE TABLE entry (") : SCHEMA.index("CREATE TRIGGER entry_moved")]
+    assert [words for words in re.findall(r"\bIN \(([^)]*)\)", entry) if words.count(",") > 1] == []
 
 
 def test_the_schema_knows_the_states_of_the_enum() -> None:
