@@ -61,6 +61,23 @@ class Connection(aiosqlite.Connection):
         run: Callable[..., Awaitable[T]] = self._execute
         return await run(work, self._conn)
 
+    def post(self, work: Callable[[sqlite3.Connection], T], done: Callable[[T | BaseException], None]) -> None:
+        """Run `work` on the connection's thread, and then `done` on this loop, with its result or its error.
+
+        Each commit goes this way: a task that waits for the thread would cost every write two more turns of the loop.
+        """
+        loop, database = asyncio.get_running_loop(), self._conn
+
+        def run() -> None:
+            result: T | BaseException
+            try:
+                result = work(database)
+            except BaseException as error:
+                result = error
+            loop.call_soon_threadsafe(done, result)
+
+        self._tx.put_nowait((None, run))
+
 
 def connection(path: str, *, read_only: bool) -> Connection:
     """A connection to an existing database: `async with` or await it, and close it.
@@ -106,7 +123,7 @@ class _Failed:
 
     __slots__ = ("error",)
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
@@ -131,8 +148,10 @@ class Writer:
         self._after_commit = after_commit
         self._connection = connection(path, read_only=False)
         self._waiting: deque[_Write] = deque()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._open = False
+        self._idle = asyncio.Event()
+        """Nothing waits, and the thread has nothing of ours."""
+        self._idle.set()
         self._contended = turn.contended
         self._pid = os.getpid()
         self.commits = 0
@@ -140,7 +159,7 @@ class Writer:
     async def open(self) -> None:
         await self._connection
         await self._connection.run(self._grow_log)
-        self._task = asyncio.create_task(self._run(), name="voyado-outbox-writer")
+        self._open = True
 
     def _grow_log(self, database: sqlite3.Connection) -> None:
         """A commit into space that the log has already is a third faster than one that makes it longer."""
@@ -165,20 +184,14 @@ class Writer:
 
         Cancelling it does not stop it: a connection that stays open keeps the process alive for ever.
         """
-        if self._task is None:
+        if not self._open:
             return
-        task, self._task = self._task, None
-        self._wake.set()
-        await asyncio.shield(asyncio.create_task(self._shut(task), name="voyado-outbox-close"))
+        self._open = False
+        await asyncio.shield(asyncio.create_task(self._shut(), name="voyado-outbox-close"))
 
-    async def _shut(self, task: asyncio.Task[None]) -> None:
+    async def _shut(self) -> None:
         try:
-            # Not `await task`: one that was cancelled or that failed is no reason to leave the connection open.
-            await asyncio.wait([task])
-            for write in self._waiting:
-                if not write.done.done():
-                    write.done.set_exception(ClientClosed("the outbox was closed; nothing was stored"))
-            self._waiting.clear()
+            await self._idle.wait()
             await self._connection.run(self._close_in_turn)
         finally:
             await self._connection.close()
@@ -207,7 +220,7 @@ class Writer:
         space, which SQLite does not overwrite.
         """
         self.refuse_if_forked()
-        if self._task is None:
+        if not self._open:
             raise ClientClosed("the outbox is closed")
         return await self._connection.run(self._scrub)
 
@@ -247,24 +260,24 @@ class Writer:
         return asyncio.get_running_loop().create_future()
 
     def _submit(self, write: _Write) -> asyncio.Future[Any]:
-        if self._task is None:
+        if not self._open:
             raise ClientClosed("the outbox is closed; nothing was stored")
-        if self._task.done():
-            # Only an error in this module ends the task early; show it instead of waiting for ever.
-            self._task.result()
         self._waiting.append(write)
-        self._wake.set()
+        if self._idle.is_set():
+            self._idle.clear()
+            write.done.get_loop().call_soon(self._go_on)
         return write.done
 
-    async def _run(self) -> None:
-        while self._task is not None or self._waiting:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            if self._waiting:
-                await self._commit(self._next_batch())
-                # The callers of this commit run first, so that what they write next shares one commit again.
-                await asyncio.sleep(0)
+    def _go_on(self) -> None:
+        """Hand the next batch to the thread, once whoever is ready in this turn of the loop has run: above all the
+        callers of the last commit, so that what they write next shares one again.
+        """
+        if not self._waiting:
+            self._idle.set()
+            return
+        batch = self._next_batch()
+        works = [write.work for write in batch]
+        self._connection.post(lambda database: self._write(database, works), lambda told: self._tell(batch, told))
 
     def _next_batch(self) -> list[_Write]:
         batch: list[_Write] = []
@@ -280,18 +293,21 @@ class Writer:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _commit(self, batch: list[_Write]) -> None:
-        works = [write.work for write in batch]
-        results = await self._connection.run(lambda database: self._write(database, works))
-        for write, result in zip(batch, results, strict=True):
-            if write.done.done():
-                continue
-            if isinstance(result, _Failed):
-                write.done.set_exception(result.error)
-            else:
-                write.done.set_result(result)
-        if not all(isinstance(result, _Failed) for result in results):
-            self._after_commit()
+    def _tell(self, batch: list[_Write], told: list[Any] | BaseException) -> None:
+        # An error of this module itself is everybody's: nobody waits for ever.
+        results = [_Failed(told)] * len(batch) if isinstance(told, BaseException) else told
+        try:
+            for write, result in zip(batch, results, strict=True):
+                if write.done.done():
+                    continue
+                if isinstance(result, _Failed):
+                    write.done.set_exception(result.error)
+                else:
+                    write.done.set_result(result)
+            if not all(isinstance(result, _Failed) for result in results):
+                self._after_commit()
+        finally:
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _write(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
         """The results of the works, or why a work failed. A work that fails must not fail its neighbours: then each

@@ -146,13 +146,31 @@ async def test_closing_that_is_cancelled_goes_on(path: Path) -> None:
     assert left_running(before) == []
 
 
-async def test_a_writer_whose_task_was_cancelled_is_closed_all_the_same(path: Path) -> None:
+async def test_who_cancels_every_task_of_the_program_does_not_stop_the_writer(path: Path) -> None:
     outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
-    (task,) = [task for task in asyncio.all_tasks() if task.get_name().startswith("voyado-outbox-writer")]
-    task.cancel()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0)
+    assert [stored.id for stored in await outbox.enqueue([draft()])] == [1]
     await outbox.close()
     with pytest.raises(ClientClosed):
         await outbox.enqueue([draft()])
+
+
+async def test_an_error_of_the_writer_itself_is_told_to_everybody_who_waits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+
+    def broken(*_: object) -> list[object]:
+        raise RuntimeError("the writer itself")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox._writer, "_write", broken)
+        told = await asyncio.gather(*(outbox.enqueue([draft()]) for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in told] == [RuntimeError] * 3
+    assert len(await outbox.enqueue([draft()])) == 1
+    await outbox.close()
 
 
 async def test_an_opening_that_fails_halfway_leaves_nothing_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
