@@ -23,7 +23,7 @@ from voyado_async.delivery import (
     SlowDown,
 )
 from voyado_async.drain.policy import Schedule
-from voyado_async.errors import ClientClosed, OutboxDamaged
+from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord, Settlement
@@ -297,6 +297,23 @@ async def test_the_probe_is_a_harmless_question_where_no_such_entry_is_due(world
     assert [e.state for e in world.told(BreakerChanged)][-1] == "closed"
 
 
+async def test_a_probe_that_could_not_be_claimed_is_made_up_for(world: World) -> None:
+    """Else it counts as under way for ever, and nothing is sent any more."""
+    await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now() + 10_000, 0))
+    claim, failures = world.outbox.claim, [OutboxUnavailable("disk I/O error")]
+
+    async def fails_once(limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        if failures and world.elapsed() >= 10:
+            raise failures.pop()
+        return await claim(limit, now, skip_lanes)
+
+    world.outbox.claim = fails_once  # type: ignore[method-assign]  # the disk fails at that moment
+    await world.start()
+    await world.clock.advance(12)
+    assert failures == []
+    assert [e.state for e in world.told(BreakerChanged)][-1] == "closed"
+
+
 async def test_late_failures_of_requests_sent_before_it_opened_are_no_answer_to_the_probe(world: World) -> None:
     late = {n: answer() for n in range(3)}
     slow = await world.put(*(f"contact:slow{n}" for n in late))
@@ -567,6 +584,25 @@ async def test_what_was_cancelled_at_the_gate_is_not_sent(world: World) -> None:
     await world.clock.advance(5)
     assert world.carrier.order == [first]
     assert await world.state(second) is State.DISCARDED
+
+
+async def test_a_mark_that_was_written_when_the_stop_came_leaves_nothing_unknown(world: World) -> None:
+    """`sending` says that something may have been sent: the next drainer would rest, and look up for nothing."""
+    mark = world.outbox.mark_sending
+
+    async def hangs(entry_id: int) -> bool:
+        await mark(entry_id)
+        await answer()
+        raise AssertionError
+
+    world.outbox.mark_sending = hangs  # type: ignore[method-assign]  # a disk that is slow to answer
+    entry = await world.put_one()
+    await world.start()
+    assert await world.state(entry) is State.SENDING
+    await world.stop()
+    record = await world.get(entry)
+    assert (record.state, record.unknown, record.slots) == (State.PENDING, False, 0)
+    assert world.carrier.sent == []
 
 
 # a full disk ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,134 @@
+"""What is in hand, at each moment between a claim and a join: the drainer's tests meet these moments by chance only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from fakes import FakeClock, rest
+
+from voyado_async.delivery import Kind, Message
+from voyado_async.drain.gate import Gate
+from voyado_async.drain.hands import Hands
+from voyado_async.drain.rests import Rests
+from voyado_async.outbox.store import Outbox
+
+EMAIL, ANNA = 1, 2
+"""The lane of an address, and that of the contact whom it turns out to be."""
+
+
+def message(entry: int, lane: int = EMAIL) -> Message:
+    return Message(entry, Kind.REDEEM, b"{}", lane, "email:anna@example.com" if lane == EMAIL else "contact:anna", 0)
+
+
+class Store:
+    """The part of an outbox that hands need. A claim answers when it is told to, with what was so when it was asked."""
+
+    def __init__(self) -> None:
+        self.heads = {EMAIL: 7}
+        self.claims: list[frozenset[int]] = []
+        self.answer = asyncio.Event()
+        self.joined: list[int] = []
+
+    async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        self.claims.append(skip_lanes)
+        found = [message(entry, lane) for lane, entry in self.heads.items() if lane not in skip_lanes]
+        await self.answer.wait()
+        return found
+
+    async def lane_of(self, contact_id: str) -> int:
+        return ANNA
+
+    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
+        self.joined.append(lane)
+        self.heads = {ANNA: self.heads[lane]}
+        return True
+
+
+class Stopping:
+    """The part of a gate that hands need."""
+
+    stopping = False
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def gate() -> Stopping:
+    return Stopping()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def rests() -> Rests:
+    return Rests(10.0)
+
+
+@pytest.fixture
+def hands(store: Store, gate: Stopping, rests: Rests, clock: FakeClock) -> Hands:
+    return Hands(cast(Outbox, store), cast(Gate, gate), rests, clock, lambda: None)
+
+
+async def test_what_was_read_while_lanes_were_joined_is_read_again(hands: Hands, store: Store) -> None:
+    """Else entry 7 is taken as one of the address's lane, and the next claim takes it again as one of the contact's: it
+    is sent, has an unknown outcome, and is sent once more by who still holds it as never tried."""
+    claim = asyncio.create_task(hands.claim(10, 0))
+    await rest()
+    hands.confirming.add(3)
+    await hands.join(message(3), "anna")
+    store.answer.set()
+    assert [(each.id, each.lane) for each in await claim] == [(7, ANNA)]
+    assert len(store.claims) == 2
+
+
+async def test_a_confirmation_joins_no_lane_of_which_an_entry_is_in_hand(
+    hands: Hands, store: Store, clock: FakeClock
+) -> None:
+    hands.confirming.add(3)
+    for lane in (EMAIL, ANNA):
+        hands.lanes.add(lane)
+        join = asyncio.create_task(hands.join(message(3), "anna"))
+        await clock.advance(1)
+        assert not join.done()
+        store.answer.set()
+        await hands.claim(10, 0)
+        assert {EMAIL, ANNA} <= store.claims[-1], "nothing more of them is claimed"
+        before = len(store.joined)
+        hands.free(lane)
+        await clock.until(join.done, within=1)
+        assert len(store.joined) == before + 1
+        store.heads = {EMAIL: 7}
+
+
+async def test_a_stop_ends_the_wait_for_a_join_and_nothing_is_joined_or_held_back(
+    hands: Hands, store: Store, gate: Stopping, clock: FakeClock
+) -> None:
+    hands.lanes.add(ANNA)
+    join: asyncio.Task[Any] = asyncio.create_task(hands.join(message(3), "anna"))
+    await clock.advance(1)
+    gate.stopping = True
+    await clock.until(join.done, within=1)
+    hands.free(ANNA)
+    store.answer.set()
+    await hands.claim(10, 0)
+    assert (store.joined, store.claims[-1]) == ([], frozenset())
+
+
+async def test_a_lane_that_rests_rests_on_in_the_lane_that_it_joins(
+    hands: Hands, store: Store, rests: Rests, clock: FakeClock
+) -> None:
+    rests.begin([EMAIL], clock.monotonic())
+    await hands.join(message(3), "anna")
+    store.answer.set()
+    await clock.advance(9)
+    assert await hands.claim(10, 0) == []
+    await clock.advance(2)
+    assert [each.id for each in await hands.claim(10, 0)] == [7]
