@@ -104,6 +104,7 @@ class InlineConnection:
         self._path = path
         self.read_only = read_only
         self._order = asyncio.Lock()
+        self._posted: set[asyncio.Task[None]] = set()
         self.dead = False
         self.closed = False
 
@@ -123,6 +124,19 @@ class InlineConnection:
         for _ in range(self.hops()):
             await asyncio.sleep(0)
         return result
+
+    def post(self, work: Callable[[sqlite3.Connection], T], done: Callable[[T | BaseException], None]) -> None:
+        async def run() -> None:
+            result: T | BaseException
+            try:
+                result = await self.run(work)
+            except Exception as error:
+                result = error
+            done(result)
+
+        task = asyncio.create_task(run())
+        self._posted.add(task)
+        task.add_done_callback(self._posted.discard)
 
     def refuse_writes(self, refuse: bool) -> None:
         """Every write fails, as on a disk that is full or mounted read-only."""
