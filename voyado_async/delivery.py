@@ -70,6 +70,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """The contact's id where it is known by now, whatever the entry is addressed by."""
     carried: tuple[int, ...] = ()
     """When it was written into files (ms): a redemption of that very time is ours (DESIGN 3)."""
+    lines: int = 0
+    """How long its record is, where it is read for a file: every move and every new content makes it longer."""
 
 
 class Request(msgspec.Struct, frozen=True):

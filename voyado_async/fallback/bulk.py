@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from voyado_async.delivery import (
     BulkCarrier,
@@ -36,6 +36,7 @@ from voyado_async.delivery import (
 from voyado_async.errors import InvalidEntry
 from voyado_async.fallback import plans
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile, Record, contact_fields
+from voyado_async.fallback.overtaking import discards, left_of, pages
 from voyado_async.fallback.report import Notes
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
@@ -84,7 +85,7 @@ class BulkRoad:
         order = ChangeOrder()
         lanes: dict[int, int] = {}
         batches = {kind: Batch(AT_MOST, max_entries=sys.maxsize) for kind in (Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE)}
-        async for message in self._store.exhausted():
+        async for message in self._leaving(now):
             form = self._form_of(message)
             if not order.may_leave(message, form) or not isinstance(form, FileForm) or message.lane in on_the_road:
                 continue
@@ -102,6 +103,15 @@ class BulkRoad:
             for planned in batch.rest():
                 if not await self._send(kind, planned, now, turn, notes):
                     return
+
+    async def _leaving(self, now: int) -> AsyncIterator[Message]:
+        """What is exhausted, without what newer changes have set."""
+        async for page in pages(self._store.exhausted()):
+            left = await left_of(self._store, page)
+            settlements = discards(left.superseded, now, what="bulk")
+            await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
+            for message in left.messages:
+                yield message
 
     def _form_of(self, message: Message) -> FileForm | NoFileForm:
         try:

@@ -24,6 +24,7 @@ from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
+from voyado_async.fallback.overtaking import Reading, discards
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Spool
@@ -241,12 +242,15 @@ class Courier:
         """One file: complete on disk, then known to the database."""
         head = planned.head
         name = await self._store.next_file_name(now, head.family)
+        reading = Reading(self._store)
         try:
-            written = await writing.write(self._spool, name, planned, self._store.exhausted_of, self._file_form)
+            written = await writing.write(self._spool, name, planned, reading.read, self._file_form)
         except FileRefused as error:
             notes.problem = UploadFailed("file_refused", f"{name}: {error}")
             return
         await self._reject(written.refused, now, notes)
+        settlements = discards(reading.superseded.values(), now, what="file")
+        await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
         if not written.entry_ids:
             return
         record = FileRecord(
@@ -261,11 +265,12 @@ class Courier:
             written.size,
             now,
         )
-        moved = await self._store.spool_file(record, written.entry_ids)
+        moved = await self._store.spool_file(record, written.entry_ids, reading.as_read)
         if len(moved) == len(written.entry_ids):
             notes.spooled.append(name)
             return
-        # Somebody discarded or replayed an entry while the file was written: it must not leave.
+        # Somebody discarded or replayed an entry while the file was written, or its lane became one with another, and
+        # newer changes count: it must not leave.
         for file in await self._store.files(open_only=True):
             if file.name == name:
                 await self._withdraw(file, now, notes)

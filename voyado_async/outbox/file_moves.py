@@ -7,7 +7,7 @@ that a second call completes what the first began, and that no file is uploaded 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import moves
 from voyado_async.outbox.moves import SQL, as_json
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, FileRecord
+from voyado_async.outbox.store import AsRead, Attempt, FileRecord
 
 FILE_MOVES: dict[str, frozenset[str]] = {
     "spooled": frozenset({"spooled", "uploading", "uploaded", "withdrawn", "lost"}),
@@ -61,10 +61,18 @@ def add(connection: sqlite3.Connection, record: FileRecord) -> int:
 
 
 def spool(
-    connection: sqlite3.Connection, file_id: int, record: FileRecord, ids: Sequence[int], now: int, *, last: bool
+    connection: sqlite3.Connection,
+    file_id: int,
+    record: FileRecord,
+    ids: Sequence[int],
+    as_read: Mapping[int, AsRead],
+    now: int,
+    *,
+    last: bool,
 ) -> list[int]:
     """Some of its entries stand in it now. Returns those that moved. `last`: with them it is complete."""
-    rows = connection.execute(SQL["spool_entries"], {"file": file_id, "ids": as_json(ids), "now": now}).fetchall()
+    entries = as_json([(entry, *as_read.get(entry, (None, None))) for entry in ids])
+    rows = connection.execute(SQL["spool_entries"], {"file": file_id, "entries": entries, "now": now}).fetchall()
     line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
     moves.record(connection, [(entry, line) for entry, _ in rows])
     moves.refresh(connection, {lane for _, lane in rows}, now)

@@ -213,10 +213,10 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
 
 def messages(rows: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
     """Rows of the claiming queries as messages."""
-    for entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried in rows:
+    for entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried, *lines in rows:
         contact_id = lane_key.removeprefix(CONTACT) if lane_key.startswith(CONTACT) else known_as
         yield Message(
             id=entry, kind=Kind(kind), body=content, lane=lane, lane_key=lane_key, created=created, slots=slots,
             requests=requests, unknown=bool(unknown), contact_id=contact_id,
-            carried=tuple(msgspec.json.decode(carried)) if carried else (),
+            carried=tuple(msgspec.json.decode(carried)) if carried else (), lines=lines[0] if lines else 0,
         )  # fmt: skip

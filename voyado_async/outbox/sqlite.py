@@ -12,7 +12,7 @@ import os
 import secrets
 import sqlite3
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,7 @@ from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
+    AsRead,
     Attempt,
     BreakerRecord,
     Counts,
@@ -348,7 +349,17 @@ class SqliteOutbox(OperatorPart):
         sender = (await self._rows("fact", name="sender"))[0][0]
         return name.partition("_")[2].startswith(sender)
 
-    async def spool_file(self, record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+    async def in_force_after(self, after: Mapping[int, int]) -> dict[int, list[tuple[int, Kind, bytes]]]:
+        found: dict[int, list[tuple[int, Kind, bytes]]] = {}
+        for lane, entry, kind, content in sorted(
+            await self._rows("in_force_after", lanes=as_json(list(after.items())))
+        ):
+            found.setdefault(lane, []).append((entry, Kind(kind), content))
+        return found
+
+    async def spool_file(
+        self, record: FileRecord, entry_ids: Sequence[int], as_read: Mapping[int, AsRead] | None = None
+    ) -> list[int]:
         now = self._clock.now()
         file_id = await self._writer.call(lambda c: file_moves.add(c, record))
         moved: list[int] = []
@@ -356,7 +367,9 @@ class SqliteOutbox(OperatorPart):
             ids = entry_ids[start : start + CHUNK]
             # Complete with its last chunk, if all the ones before moved whole.
             last = len(moved) == start and start + CHUNK >= len(entry_ids)
-            step = partial(file_moves.spool, file_id=file_id, record=record, ids=ids, now=now, last=last)
+            step = partial(
+                file_moves.spool, file_id=file_id, record=record, ids=ids, as_read=as_read or {}, now=now, last=last
+            )
             moved += await self._writer.call(step, rows=2 * len(ids))
         return moved
 

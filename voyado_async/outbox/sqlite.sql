@@ -440,7 +440,7 @@ SELECT
     contact.id, (
         SELECT json_group_array(at) FROM attempt
         WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
-    )
+    ), coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
 FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane AS own ON own.id = entry.lane
@@ -492,10 +492,15 @@ VALUES (:name, :family, :contact_type, :match_key_type, 'spooled', :entries, :li
 RETURNING id;
 
 -- name: spool_entries
--- The entries that stand in it, unless it was withdrawn meanwhile.
+-- The entries that stand in it, unless it was withdrawn meanwhile. Not those that have moved since they were read, even
+-- where they came back: their content, or what is newer in their lane, may be another by now.
 UPDATE entry SET state = 'spooled', file = :file, changed = :now
-FROM json_each(:ids) AS written
-WHERE entry.id = written.value AND entry.state = 'exhausted'
+FROM json_each(:entries) AS written
+WHERE entry.id = written.value ->> 0 AND entry.state = 'exhausted'
+AND (written.value ->> 1 IS NULL OR (
+    (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane) = written.value ->> 1
+    AND coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = written.value ->> 2
+))
 AND EXISTS (SELECT 1 FROM file WHERE id = :file AND state = 'spooled')
 RETURNING entry.id, entry.lane;
 
@@ -598,6 +603,19 @@ members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane O
 SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members)
 AND entry.id > :id AND entry.in_force = 1
+AND entry.state NOT IN ('rejected', 'discarded')
+AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
+
+-- name: in_force_after
+-- The same for many lanes at once: what is newer in each of them than an entry.
+SELECT wanted.value ->> 0, entry.id, entry.kind, body.content
+FROM json_each(:lanes) AS wanted
+CROSS JOIN entry INDEXED BY entry_in_force ON entry.lane IN (
+    SELECT wanted.value ->> 0 UNION ALL SELECT id FROM lane AS member WHERE member.joined = wanted.value ->> 0
+)
+AND entry.id > wanted.value ->> 1
+JOIN body ON body.entry = entry.id
+WHERE entry.in_force = 1
 AND entry.state NOT IN ('rejected', 'discarded')
 AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
 

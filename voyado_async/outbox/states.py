@@ -73,7 +73,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.EXHAUSTED, State.UPLOADED, "fallback", "the API is back, and a bulk request with it begins"),
     Transition(State.EXHAUSTED, State.PENDING, "fallback", "the API is back, or it is replayed"),
     Transition(State.EXHAUSTED, State.REJECTED, "fallback", "it cannot be written to a file"),
-    Transition(State.EXHAUSTED, State.DISCARDED, "operator", "discarded with a reason, or superseded"),
+    Transition(State.EXHAUSTED, State.DISCARDED, "anybody", "discarded with a reason, or superseded"),
     Transition(State.SPOOLED, State.UPLOADED, "fallback", "the upload begins, or a person carried the file"),
     Transition(State.SPOOLED, State.EXHAUSTED, "fallback", "its file is withdrawn or lost"),
     Transition(State.SPOOLED, State.PENDING, "fallback", "the API is back and its file withdrawn"),

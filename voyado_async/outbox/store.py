@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -37,6 +37,13 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
     duration_ms: int | None = None
     known: bool = True
     """False: the request may have taken effect without our knowing."""
+
+
+class AsRead(NamedTuple):
+    """How an entry stood when it was read for a file (`Message.lane`, `Message.lines`)."""
+
+    lane: int
+    lines: int
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -289,8 +296,18 @@ class Outbox(Protocol):
         """Whether the sequence part of this name begins with this outbox's own number. Two may share a spool folder."""
         ...
 
-    async def spool_file(self, record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+    async def in_force_after(self, after: Mapping[int, int]) -> dict[int, list[tuple[int, Kind, bytes]]]:
+        """The same as `newer_in_force`, for many lanes at once: what is newer in each than that entry, oldest first.
+        Only lanes that have something of it are told."""
+        ...
+
+    async def spool_file(
+        self, record: FileRecord, entry_ids: Sequence[int], as_read: Mapping[int, AsRead] | None = None
+    ) -> list[int]:
         """The file is complete on disk: its entries become spooled. Returns the ids that moved.
+
+        `as_read` tells how entries stood when the file was written: one that has moved since does not move, even where
+        it is exhausted again, nor does one whose lane was joined to another.
 
         `record.id` is ignored. The row is committed first, as ``spooled`` with the problem ``incomplete``; then the
         entries, in chunks, each with a line in its record (what ``file``, outcome ``spooled``, at `record.created`);

@@ -599,10 +599,10 @@ async def test_an_entry_that_is_discarded_while_its_file_is_written_does_not_lea
     ids = await shop.exhaust(sale(1), sale(2, BO))
     spool_file = shop.store.spool_file
 
-    async def discarded_meanwhile(record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+    async def discarded_meanwhile(record: FileRecord, entry_ids: Sequence[int], *as_read: Any) -> list[int]:
         monkeypatch.undo()
         await shop.store.settle(Settlement(ids[0], State.EXHAUSTED, State.DISCARDED, reason="a person"))
-        return await spool_file(record, entry_ids)
+        return await spool_file(record, entry_ids, *as_read)
 
     monkeypatch.setattr(shop.store, "spool_file", discarded_meanwhile)
     report = await shop.step(5)
@@ -634,7 +634,7 @@ async def test_a_crash_anywhere_loses_nothing_and_uploads_each_entry_under_one_n
             case "half of the entries moved":
                 whole = shop.store.spool_file
 
-                async def half(record: FileRecord, entry_ids: Sequence[int]) -> list[int]:
+                async def half(record: FileRecord, entry_ids: Sequence[int], *_: Any) -> list[int]:
                     await whole(record, [entry_ids[0], 10**9])
                     raise Crash
 

@@ -22,7 +22,7 @@ HOT = [
     "record", "take_over",
     "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",
     "bring_back", "cancel", "exhausted", "spool_entries", "move_file_entries", "file_of_outage",
-    "to_confirm", "newer_in_force", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
+    "to_confirm", "newer_in_force", "in_force_after", "newer_on_the_way", "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
     "is_forgotten", "selected", "standings", "bodies", "changes_after", "rivals", "replay", "discard",

@@ -1,0 +1,235 @@
+"""No file and no bulk request brings an older value over a newer one (DESIGN 1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fakes import FakeClock
+
+from voyado_async.delivery import BulkTaken, Draft, Kind, Message, Outcome
+from voyado_async.fallback.courier import Courier
+from voyado_async.kinds import contact_update
+from voyado_async.kinds.address import address
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import FileRecord, Settlement
+from voyado_async.resources.operations import Operations
+from voyado_async.settings import Settings
+
+ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
+EMAIL = "email:anna@example.com"
+
+
+class Turn(nullcontext[None]):
+    def answered(self, outcome: BulkTaken | Outcome) -> None: ...
+
+
+class Shop:
+    """An outbox whose files stay in the spool folder. It is also the Engage that takes bulk requests."""
+
+    def __init__(self, store: SqliteOutbox, clock: FakeClock, settings: Settings) -> None:
+        self.store, self.clock, self.settings = store, clock, settings
+        self.operations = Operations(store, clock, settings)
+        self.sent: list[dict[str, Any]] = []
+
+    async def write(self, *drafts: Draft) -> list[int]:
+        return [stored.id for stored in await self.store.enqueue(drafts)]
+
+    async def settle(self, target: State, *entries: int) -> None:
+        for entry in entries:
+            assert await self.store.mark_sending(entry)
+            assert await self.store.settle(Settlement(entry, State.SENDING, target))
+
+    async def become_known(self) -> None:
+        """A look-up tells whose the address of what is exhausted is."""
+        lanes = {message.lane for message in await self.exhausted() if message.lane_key == EMAIL}
+        assert await self.store.join_lanes(lanes.pop(), ANNA, EMAIL)
+
+    async def exhausted(self) -> list[Message]:
+        return [message async for message in self.store.exhausted()]
+
+    async def step(self, *, api_healthy: bool = False, bulk: bool = False) -> None:
+        settings = self.settings
+        if bulk:
+            settings = msgspec.structs.replace(settings, fallback_contacts="bulk")
+        courier = Courier.of(self.store, settings, bulk=self if bulk else None)
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
+        await self.clock.advance(300)
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
+
+    async def send_bulk(self, kind: Kind, contact_type: str, contacts: bytes) -> BulkTaken | Outcome:
+        self.sent += msgspec.json.decode(contacts)
+        return BulkTaken("batch", 202)
+
+    def content(self) -> str:
+        return "".join(path.read_text() for path in sorted(self.settings.spool_path.glob("*.xml")))
+
+    async def states(self, *entries: int) -> list[tuple[State, str | None]]:
+        found = await self.store.states_of(entries)
+        return [found[entry] for entry in entries]
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    clock = FakeClock()
+    settings = Settings(outbox=str(tmp_path / "outbox.db"), contact_key="email")
+    store = await open_outbox(settings.outbox, base_url="http://127.0.0.1:1", clock=clock)
+    yield Shop(store, clock, settings)
+    await store.close()
+
+
+def by_email(**changes: object) -> Draft:
+    return contact_update.draft(address(email="anna@example.com"), changes)
+
+
+def by_id(**changes: object) -> Draft:
+    return contact_update.draft(address(contact_id=ANNA), changes)
+
+
+async def overtaken(shop: Shop, newer: Draft, *older: Draft) -> list[int]:
+    """The older ones are exhausted when it turns out that the newer one, which is delivered, is the same contact's."""
+    ids = await shop.write(*older, newer)
+    await shop.settle(State.DELIVERED, ids[-1])
+    for entry in ids[:-1]:
+        assert await shop.store.settle(Settlement(entry, State.PENDING, State.EXHAUSTED))
+    await shop.become_known()
+    return ids[:-1]
+
+
+async def test_of_an_older_change_only_what_no_newer_one_has_set_stands_in_a_file(shop: Shop) -> None:
+    older = await overtaken(shop, by_id(city="Lund"), by_email(city="Malmo", street="Provgatan 7"))
+    await shop.step()
+    assert await shop.states(*older) == [(State.SPOOLED, None)]
+    assert "Provgatan 7" in shop.content()
+    assert "Malmo" not in shop.content()
+
+
+async def test_an_older_change_of_which_nothing_is_left_is_superseded_and_in_no_file(shop: Shop) -> None:
+    first, second = await overtaken(
+        shop, by_id(city="Lund"), by_email(city="Malmo"), by_email(city="Ystad", zipCode="1")
+    )
+    await shop.step()
+    assert await shop.states(first, second) == [(State.DISCARDED, "superseded"), (State.SPOOLED, None)]
+    assert "Malmo" not in shop.content()
+    assert "Ystad" not in shop.content()
+    (file,) = await shop.store.files(open_only=True)
+    assert file.entries == 1
+    last = (await shop.store.attempts(first))[-1]
+    assert (last.what, last.outcome, last.code) == ("file", "discarded", "superseded")
+
+
+async def test_where_nothing_is_left_there_is_no_file(shop: Shop) -> None:
+    (older,) = await overtaken(shop, by_id(city="Lund"), by_email(city="Malmo"))
+    await shop.step()
+    assert await shop.states(older) == [(State.DISCARDED, "superseded")]
+    assert await shop.store.files(open_only=False) == []
+    assert [finding for finding in await shop.store.verify() if not finding.ok] == []
+
+
+async def test_a_newer_change_that_has_set_nothing_takes_nothing_out_of_a_file(shop: Shop) -> None:
+    older, newer = await shop.write(by_email(city="Malmo"), by_id(city="Lund"))
+    await shop.settle(State.REJECTED, newer)
+    await shop.settle(State.EXHAUSTED, older)
+    await shop.become_known()
+    await shop.step()
+    assert await shop.states(older) == [(State.SPOOLED, None)]
+    assert "Malmo" in shop.content()
+
+
+async def test_what_is_older_takes_nothing_out_of_a_file(shop: Shop) -> None:
+    older, newer = await shop.write(by_id(city="Malmo"), by_email(city="Lund"))
+    await shop.settle(State.DELIVERED, older)
+    await shop.settle(State.EXHAUSTED, newer)
+    await shop.become_known()
+    await shop.step()
+    assert "Lund" in shop.content()
+
+
+async def test_a_bulk_request_leaves_out_what_newer_changes_have_set(shop: Shop) -> None:
+    first, second = await overtaken(
+        shop, by_id(city="Lund"), by_email(city="Malmo"), by_email(city="Ystad", zipCode="1")
+    )
+    await shop.step(api_healthy=True, bulk=True)
+    assert shop.sent == [{"email": "anna@example.com", "zipCode": "1"}]
+    assert await shop.states(first, second) == [(State.DISCARDED, "superseded"), (State.IMPORTED, None)]
+
+
+async def test_one_question_tells_for_a_whole_page_what_is_newer(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    contacts = [
+        contact_update.draft(address(email=f"c{number}@example.com"), {"city": "Lund"}) for number in range(150)
+    ]
+    await shop.settle(State.EXHAUSTED, *await shop.write(*contacts))
+    asked = []
+    ask = shop.store.in_force_after
+
+    async def counted(after: Mapping[int, int]) -> Mapping[int, Sequence[tuple[int, Kind, bytes]]]:
+        asked.append(len(after))
+        return await ask(after)
+
+    monkeypatch.setattr(shop.store, "in_force_after", counted)
+    await shop.step()
+    assert asked == [150]
+
+
+# while the file is written --------------------------------------------------------------------------------------------
+
+
+async def test_what_was_replayed_and_exhausted_again_meanwhile_does_not_leave_with_its_old_content(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (older,) = await shop.write(by_id(city="Malmo", street="Provgatan 7"))
+    await shop.settle(State.EXHAUSTED, older)
+    spool_file = shop.store.spool_file
+
+    async def replayed_meanwhile(*args: Any) -> list[int]:
+        monkeypatch.undo()
+        (newer,) = await shop.write(by_id(city="Lund"))
+        assert await shop.store.settle(Settlement(newer, State.PENDING, State.DELIVERED))
+        assert (await shop.operations.replay(older)).counts["send"] == 1
+        await shop.settle(State.EXHAUSTED, older)
+        moved = await spool_file(*args)
+        assert moved == []
+        return moved
+
+    monkeypatch.setattr(shop.store, "spool_file", replayed_meanwhile)
+    await shop.step()
+    assert [file.state for file in await shop.store.files(open_only=False)] == ["withdrawn", "spooled"]
+    assert await shop.states(older) == [(State.SPOOLED, None)]
+    assert "Provgatan 7" in shop.content()
+    assert "Malmo" not in shop.content()
+
+
+async def test_lanes_that_become_one_while_the_file_is_written_let_no_older_value_leave(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = await shop.write(by_email(city="Malmo"), by_id(city="Lund"))
+    await shop.settle(State.DELIVERED, newer)
+    await shop.settle(State.EXHAUSTED, older)
+    spool_file = shop.store.spool_file
+
+    async def joined_meanwhile(record: FileRecord, *args: Any) -> list[int]:
+        monkeypatch.undo()
+        await shop.become_known()
+        return await spool_file(record, *args)
+
+    monkeypatch.setattr(shop.store, "spool_file", joined_meanwhile)
+    await shop.step()
+    assert await shop.states(older) == [(State.DISCARDED, "superseded")]
+    assert shop.content() == ""
+
+
+async def test_a_replay_by_file_leaves_with_what_the_replay_left_of_it(shop: Shop) -> None:
+    older, newer = await shop.write(by_id(city="Malmo", street="Provgatan 7"), by_id(city="Lund"))
+    await shop.settle(State.REJECTED, older)
+    await shop.settle(State.DELIVERED, newer)
+    assert (await shop.operations.replay(older, via="file")).counts["file"] == 1
+    await shop.step()
+    assert await shop.states(older) == [(State.SPOOLED, None)]
+    assert "Provgatan 7" in shop.content()
+    assert "Malmo" not in shop.content()
