@@ -256,7 +256,7 @@ class ScriptedCarrier:
         async with turn:
             self.asked.append(self._clock.monotonic())
             found = self.confirms_find(message)
-        fields = frozenset({body.decode() for _, body in await newer(found.contact_id)} if found else ())
+        fields = frozenset({body.decode() for _, body in (await newer(found.contact_id)).writes} if found else ())
         async with turn:
             self.confirmed.append((self._clock.monotonic(), message.id, fields))
             await self._take_time()

@@ -231,7 +231,18 @@ class BulkTurn(Turn, Protocol):
 
 Newer = Sequence[tuple[Kind, bytes]]
 """Contact writes of a lane that are newer than an entry."""
-AskNewer = Callable[[str], Awaitable[Newer]]
+
+
+class Later(msgspec.Struct, frozen=True):
+    """What newer contact writes of a lane mean for an entry that left by file."""
+
+    writes: Newer = ()
+    """All that have set their values, or will."""
+    in_force: Newer = ()
+    """Of these, what Engage has or may have, oldest first."""
+
+
+AskNewer = Callable[[str], Awaitable[Later]]
 """To be asked as soon as the contact's id is known, and before anything is sent to it. Raises HandBack where older
 entries of that contact turn out to come first."""
 

@@ -27,7 +27,7 @@ async def in_force(outbox: Outbox, entry: int) -> list[bytes]:
 
 
 async def changes(outbox: Outbox, entry: int) -> list[bytes]:
-    return sorted(body for _, body in await outbox.newer_changes(await message_of(outbox, entry)))
+    return sorted(body for _, body in (await outbox.newer_changes(await message_of(outbox, entry))).writes)
 
 
 IN_FORCE = {State.DELIVERED, State.UPLOADED, State.IMPORTED}
@@ -76,6 +76,19 @@ async def test_what_stands_in_any_of_the_joined_lanes_counts(outbox: Outbox) -> 
         assert await outbox.join_lanes(lanes[entry], "anna", address)
     assert await in_force(outbox, older) == [b"by address", b"by phone"]
     assert await in_force(outbox, first) == [b"by phone"]
+
+
+async def test_a_confirmation_is_told_what_is_in_force_the_oldest_first(outbox: Outbox) -> None:
+    older, *newer, _ = await put(
+        outbox, update(EMAIL, b"older"), update(EMAIL, b"by address"), update(body=b"by id"), update(body=b"waits")
+    )
+    lane = (await outbox.claim(10, START, frozenset()))[0].lane
+    for entry in (older, *reversed(newer)):
+        await bring_to(outbox, entry, State.DELIVERED)
+    assert await outbox.join_lanes(lane, "anna", EMAIL)
+    later = await outbox.newer_changes(await message_of(outbox, older))
+    assert [body for _, body in later.in_force] == [b"by address", b"by id"]
+    assert sorted(body for _, body in later.writes) == [b"by address", b"by id", b"waits"]
 
 
 @pytest.mark.parametrize("by_file", [True, False])

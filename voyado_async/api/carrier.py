@@ -6,19 +6,20 @@ leaves the outcome unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
 from voyado_async.api import replies
 from voyado_async.api.http import Http
-from voyado_async.api.readback import absent, missing, shown
+from voyado_async.api.readback import absent, missing, overwritten, shown
 from voyado_async.api.replies import KeyTaken, NotFound
 from voyado_async.api.routes import EngageRequest, Routes, build, lacking
 from voyado_async.delivery import (
     AskNewer,
     Delivered,
     Kind,
+    Later,
     LookUp,
     Message,
     Newer,
@@ -244,12 +245,21 @@ class EngageCarrier:
                 return await self.send(message, self.request(message), turn)
             case SameContact():
                 later = await newer(found.contact_id)
-                ours = contact_update.left_without(contact_create.contact_of(content), _fields(later))
-                return await self._repair(message, found.contact_id, ours, absent, turn)
+                written = contact_create.contact_of(content)
+                ours = contact_update.left_without(written, _fields(later.writes))
+                newest = _newest(later)
+
+                def lacks(contact: Contact) -> dict[str, object]:
+                    return contact_update.together(absent(ours, contact), overwritten(written, newest, contact))
+
+                return await self._repair(message, found.contact_id, lacks, turn)
         return found
 
     async def _confirm_update(self, message: Message, newer: AskNewer, turn: Turn) -> Outcome:
         """Read the contact and send the fields that differ, but those that a newer entry has set.
+
+        Where the contact shows our value of such a field, the import has put it over the newer one (the two were not
+        known to be one contact's when the file left): then the newer one is sent again.
 
         A newer creation sets nothing where it finds the contact, but in a file it does (ref 6.4: an upsert). What the
         contact shows of it is newer than ours.
@@ -265,31 +275,37 @@ class EngageCarrier:
                 case _:
                     return found
         later = await newer(contact_id)
-        changes = [(kind, body) for kind, body in later if kind is not Kind.CONTACT_CREATE]
-        creations = [contact_create.contact_of(contact_create.read(b)) for k, b in later if k is Kind.CONTACT_CREATE]
-        ours = contact_update.left_without(
-            contact_update.changes_of(contact_update.read(message.body)), _fields(changes)
+        changes = [(kind, body) for kind, body in later.writes if kind is not Kind.CONTACT_CREATE]
+        creations = [
+            contact_create.contact_of(contact_create.read(body))
+            for kind, body in later.writes
+            if kind is Kind.CONTACT_CREATE
+        ]
+        written = contact_update.changes_of(contact_update.read(message.body))
+        ours = contact_update.left_without(written, _fields(changes))
+        newest = _newest(later)
+        common = contact_update.left_without(
+            written, contact_update.fields_of(written) - contact_update.fields_of(newest)
         )
-        if not ours:
+        if not ours and contact_update.together(newest, common) == newest:
             return Delivered("looked_up", contact_id=contact_id)
 
-        def lacks(wanted: Mapping[str, object], contact: Contact) -> dict[str, object]:
-            left = missing(wanted, contact)
+        def lacks(contact: Contact) -> dict[str, object]:
+            left = contact_update.together(missing(ours, contact), overwritten(written, newest, contact))
             for creation in creations:
                 left = contact_update.left_without(left, shown(creation, contact))
             return left
 
-        return await self._repair(message, contact_id, ours, lacks, turn)
+        return await self._repair(message, contact_id, lacks, turn)
 
     async def _repair(
         self,
         message: Message,
         contact_id: str,
-        ours: Mapping[str, object],
-        compare: Callable[[Mapping[str, object], Contact], dict[str, object]],
+        lacks: Callable[[Contact], dict[str, object]],
         turn: Turn,
     ) -> Outcome:
-        """Read the contact and send of `ours` what `compare` finds it lacks."""
+        """Read the contact and send what `lacks` finds that it should have."""
         question = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
         reply = await self._exchange(build(self._routes, question), turn)
         refused = replies.trouble(reply, earlier_unknown=True, changes=False)
@@ -299,7 +315,7 @@ class EngageCarrier:
             contact = read_contact(reply.body)
         except EngageError:
             return replies.strange(reply, changes=False)
-        left = compare(ours, contact)
+        left = lacks(contact)
         if not left:
             return Delivered("looked_up", reply.status, contact_id, reply.duration_ms)
         patch = contact_update.patch(contact_id, to_json(left))
@@ -316,3 +332,12 @@ class EngageCarrier:
 def _fields(newer: Newer) -> frozenset[str]:
     """The names of all the fields that these set."""
     return frozenset().union(*(registry.fields(kind, body) for kind, body in newer))
+
+
+def _newest(later: Later) -> dict[str, object]:
+    """What the newer updates that Engage has, or may have, set: of each field the newest value."""
+    values: dict[str, object] = {}
+    for kind, body in later.in_force:
+        if kind is Kind.CONTACT_UPDATE:
+            values = contact_update.together(values, contact_update.changes_of(contact_update.read(body)))
+    return values

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-from voyado_async.kinds.contact_update import PREFERENCES, fields_of
+from voyado_async.kinds.contact_update import PREFERENCES, fields_of, left_without
 from voyado_async.models.contacts import Contact
 from voyado_async.models.reading import read_number
 
@@ -42,6 +42,11 @@ def absent(values: Mapping[str, object], contact: Contact) -> dict[str, object]:
 def shown(values: Mapping[str, object], contact: Contact) -> frozenset[str]:
     """The names of those of `values` that the contact shows."""
     return fields_of(values) - fields_of(missing(values, contact))
+
+
+def overwritten(older: Mapping[str, object], newer: Mapping[str, object], contact: Contact) -> dict[str, object]:
+    """The part of `newer` in the place of which the contact shows what `older` set."""
+    return left_without(newer, fields_of(newer) - (shown(older, contact) - shown(newer, contact)))
 
 
 def _shows(contact: Contact, name: str, sent: object) -> bool:

@@ -15,6 +15,7 @@ from voyado_async.delivery import (
     Carrier,
     Delivered,
     HandBack,
+    Later,
     Message,
     Newer,
     Outcome,
@@ -207,11 +208,13 @@ class Porter:
     async def _confirm(self, message: Message) -> None:
         turn = self._gate.turn()
 
-        async def newer(contact_id: str) -> Newer:
+        async def newer(contact_id: str) -> Later:
             if not message.lane_key.startswith(CONTACT):
                 # In the joined lane something older may come first; when it is its turn it is confirmed from the start.
                 await self._hands.join(message, contact_id)
                 raise HandBack
+            if message.lane_key != contact_lane(contact_id):
+                return Later()  # the address has gone over to somebody else since, see _change
             return await self._outbox.newer_changes(message)
 
         try:

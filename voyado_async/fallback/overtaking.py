@@ -43,8 +43,8 @@ def without_newer(messages: Sequence[Message], newer: Newer) -> Left:
         if entries is None or message.kind not in _SETTING:
             continue
         while entries and entries[-1][0] > message.id:
-            _, kind, body = entries.pop()
-            taken[message.lane] = taken.get(message.lane, frozenset()) | registry.fields(kind, body)
+            _, kind, content = entries.pop()
+            taken[message.lane] = taken.get(message.lane, frozenset()) | registry.fields(kind, content)
         overtaken = taken.get(message.lane, frozenset()) & registry.fields(message.kind, message.body)
         if overtaken:
             bodies[message.id] = registry.without(message.kind, message.body, overtaken)

@@ -106,6 +106,15 @@ def left_without(changes: Mapping[str, object], names: frozenset[str]) -> dict[s
     return left
 
 
+def together(older: Mapping[str, object], newer: Mapping[str, object]) -> dict[str, object]:
+    """Two sets of changes as one, field by field and preference by preference: the newer value wins."""
+    both = {**older, **newer}
+    before, after = older.get(PREFERENCES), newer.get(PREFERENCES)
+    if isinstance(before, dict) and isinstance(after, dict):
+        both[PREFERENCES] = before | after
+    return both
+
+
 def without(body: bytes, names: frozenset[str]) -> bytes | None:
     """The entry's content without those fields; None where nothing is left of it (it is superseded)."""
     content = read(body)

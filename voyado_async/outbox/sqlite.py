@@ -22,7 +22,7 @@ from urllib.parse import quote
 import msgspec
 
 from voyado_async.clock import Clock
-from voyado_async.delivery import Draft, FileFamily, Kind, Message
+from voyado_async.delivery import Draft, FileFamily, Kind, Later, Message
 from voyado_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -416,10 +416,11 @@ class SqliteOutbox(OperatorPart):
 
         return await self._read(look)
 
-    async def newer_changes(self, message: Message) -> list[tuple[Kind, bytes]]:
-        rows = await self._rows("newer_on_the_way", id=message.id) + await self._rows("newer_in_force", id=message.id)
-        newer = {entry: (Kind(kind), content) for entry, kind, content in rows}
-        return list(newer.values())
+    async def newer_changes(self, message: Message) -> Later:
+        waiting = await self._rows("newer_on_the_way", id=message.id)
+        in_force = sorted(await self._rows("newer_in_force", id=message.id))
+        newer = {entry: (Kind(kind), content) for entry, kind, content in waiting + in_force}
+        return Later(list(newer.values()), [(Kind(kind), content) for _, kind, content in in_force])
 
     async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:
         rows = await self._rows("newer_in_force", id=message.id)

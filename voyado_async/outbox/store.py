@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from voyado_async.delivery import Draft, FileFamily, Kind, Message
+from voyado_async.delivery import Draft, FileFamily, Kind, Later, Message
 from voyado_async.outbox.states import State
 
 if TYPE_CHECKING:
@@ -371,7 +371,7 @@ class Outbox(Protocol):
         """
         ...
 
-    async def newer_changes(self, message: Message) -> list[tuple[Kind, bytes]]:
+    async def newer_changes(self, message: Message) -> Later:
         """The contact writes of its lane that are newer than it and have set their values, or will: updates that were
         not dropped, and `newer_in_force`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
@@ -18,8 +19,8 @@ from voyado_async.delivery import (
     Delivered,
     Draft,
     HandBack,
+    Later,
     Message,
-    Newer,
     NotAllowed,
     Outcome,
     Rejected,
@@ -380,10 +381,13 @@ async def test_a_creation_is_looked_up_by_the_key_attribute(attribute: str, valu
 # after a file ---------------------------------------------------------------------------------------------------------
 
 
-async def confirmed(draft: Draft, *answers: bytes, newer: Sequence[Draft] = ()) -> tuple[Outcome, Loopback]:
-    async def ask(contact_id: str) -> Newer:
+async def confirmed(
+    draft: Draft, *answers: bytes, newer: Sequence[Draft] = (), in_force: Sequence[Draft] = ()
+) -> tuple[Outcome, Loopback]:
+    async def ask(contact_id: str) -> Later:
         assert contact_id == CONTACT
-        return [(each.kind, each.body) for each in newer]
+        writes = [(each.kind, each.body) for each in (*newer, *in_force)]
+        return Later(writes, writes[len(newer) :])
 
     async with carrying(*answers) as (carrier, place):
         return lasting(await carrier.confirm(message(draft), ask, FREE)), place
@@ -445,6 +449,64 @@ async def test_an_update_of_which_newer_entries_have_set_everything_asks_nothing
     outcome, place = await confirmed(UPDATE, answer(500), newer=[UPDATE])
     assert outcome == Delivered("looked_up", contact_id=CONTACT)
     assert place.seen == []
+
+
+LUND = {"city": "Lund", "preferences": {"acceptsSms": False}}
+
+
+@pytest.mark.parametrize(
+    ("newer", "seen", "sent"),
+    [
+        # the import has put our older value over it
+        ([{"city": "Malmö"}], LUND, {"city": "Malmö"}),
+        ([{"city": "Malmö"}, {"city": "Ystad", "street": "x"}], LUND, {"city": "Ystad"}),
+        ([{"city": None}], LUND, {"city": None}),
+        ([{"preferences": {"acceptsSms": True, "acceptsEmail": True}}], LUND, {"preferences": {"acceptsSms": True}}),
+        # it came later, or a person has changed it since
+        ([{"city": "Malmö"}], LUND | {"city": "Malmö"}, None),
+        ([{"city": "Malmö"}], LUND | {"city": "Ystad"}, None),
+        # they are of one mind
+        ([{"city": "Malmö"}, {"city": "Lund"}], LUND, None),
+        # what is missing of ours and what was overwritten, in one request
+        (
+            [{"preferences": {"acceptsSms": True}}],
+            LUND | {"city": "Ystad"},
+            {"city": "Lund", "preferences": {"acceptsSms": True}},
+        ),
+    ],
+)
+@pytest.mark.parametrize("by_attribute", [True, False])
+async def test_a_newer_value_that_the_import_has_overwritten_is_sent_again(
+    newer: list[dict[str, object]], seen: dict[str, object], sent: dict[str, object] | None, by_attribute: bool
+) -> None:
+    changes = {"city": "Lund", "preferences": {"acceptsSms": False}}
+    draft = contact_update.draft(address(email="anna@example.com"), changes) if by_attribute else UPDATE
+    in_force = [contact_update.draft(address(contact_id=CONTACT), later) for later in newer]
+    found = [json_answer(200, CONTACT)] if by_attribute else []
+    outcome, place = await confirmed(
+        draft, *found, json_answer(200, {"id": CONTACT} | seen), answer(200), in_force=in_force
+    )
+    assert isinstance(outcome, Delivered)
+    patches = [json.loads(request.body) for request in place.seen if request.body]
+    assert patches == ([] if sent is None else [sent])
+
+
+async def test_a_newer_value_that_still_waits_for_its_turn_is_not_sent_ahead() -> None:
+    later = contact_update.draft(address(contact_id=CONTACT), {"city": "Malmö"})
+    outcome, place = await confirmed(UPDATE, json_answer(200, {"id": CONTACT} | LUND), newer=[later])
+    assert outcome == Delivered("looked_up", 200, CONTACT)
+    assert place.lines == [READ]
+
+
+async def test_a_newer_value_that_an_imported_creation_has_overwritten_is_sent_again() -> None:
+    draft = contact_create.draft({"email": "anna@example.com", "city": "Lund"}, contact_key="email")
+    later = contact_update.draft(address(contact_id=CONTACT), {"city": "Malmö"})
+    seen = {"id": CONTACT, "email": "anna@example.com", "city": "Lund"}
+    outcome, place = await confirmed(
+        draft, json_answer(200, CONTACT), json_answer(200, seen), answer(200), in_force=[later]
+    )
+    assert outcome == Delivered("accepted", 200, CONTACT)
+    assert place.seen[-1].body == '{"city":"Malmö"}'.encode()
 
 
 async def test_an_update_by_an_attribute_is_read_back_by_its_id() -> None:
@@ -591,9 +653,9 @@ async def test_each_request_has_a_turn_of_its_own_and_holds_none_in_between() ->
         async def __aexit__(self, *_: object) -> None:
             turns.append("leave")
 
-    async def newer(contact_id: str) -> Newer:
+    async def newer(contact_id: str) -> Later:
         turns.append("asked")
-        return ()
+        return Later()
 
     contact = {"id": CONTACT, "attributes": {"city": "Malmö"}}
     told = [json_answer(200, CONTACT), json_answer(200, contact), answer(200), error(404, "ContactNotFound")]
@@ -620,7 +682,7 @@ async def test_a_request_that_gets_no_turn_is_not_sent() -> None:
     assert place.seen == []
 
 
-async def unasked(contact_id: str) -> Newer:
+async def unasked(contact_id: str) -> Later:
     raise AssertionError("nobody asks what is newer than a redemption")
 
 

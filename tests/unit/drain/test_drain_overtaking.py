@@ -7,6 +7,7 @@ from drain_world import ANNA, REFUSED, UNWELL, World
 
 from voyado_async.delivery import Delivered, Kind, LookUp, Message, Outcome, Rejected, SameContact
 from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Settlement
 
 EMAIL = "email:anna@example.com"
 
@@ -136,6 +137,23 @@ async def test_what_a_file_brought_is_confirmed_in_the_joined_lane_and_leaves_ne
     ((_, confirmed, fields),) = world.carrier.confirmed
     assert (confirmed, fields) == (older, {"city"})
     assert (await world.get(older)).lane == ANNA
+
+
+async def test_what_a_file_brought_to_somebody_else_is_confirmed_without_the_newer_changes_of_its_lane(
+    world: World, anna: Anna
+) -> None:
+    """The address has gone over to Bo since: Anna's values are nothing to him."""
+    older = await anna.write(EMAIL, b"city")
+    lane = (await world.outbox.claim(1, world.clock.now(), frozenset()))[0].lane
+    await world.import_by_file(older)
+    newer = await anna.write(ANNA, b"city")
+    assert await world.outbox.settle(Settlement(newer, State.PENDING, State.DELIVERED))
+    assert await world.outbox.join_lanes(lane, "anna", EMAIL)
+    world.carrier.confirms_find = lambda _: SameContact("bo")
+    await world.start()
+    await world.clock.advance(30)
+    ((_, confirmed, fields),) = world.carrier.confirmed
+    assert (confirmed, fields) == (older, frozenset())
 
 
 async def test_a_confirmation_waits_for_what_is_older_in_the_lane_that_it_joined(world: World, anna: Anna) -> None:
