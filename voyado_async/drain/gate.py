@@ -9,6 +9,9 @@ from voyado_async.clock import Clock
 from voyado_async.delivery import BulkTaken, Delivered, HandBack, Message, Outcome
 from voyado_async.drain.health import Health
 
+LATEST = 2.0
+"""Seconds for which a request that is granted already waits for the ones before it."""
+
 _SLICE = 0.25
 """A wait is cut into pieces so long (seconds), so that stopping is noticed soon."""
 
@@ -50,6 +53,19 @@ class Gate:
                     self._under_way += 1
                     return now
             return None
+
+    async def go(self, *, probe: bool) -> float:
+        """A granted request goes out now: the moment of it. Raises HandBack where it may not any more.
+
+        Between its grant and this moment its mark was written. Where the disk was slow to take several marks, their
+        requests would leave together: each waits until the one before it is far enough ahead, holding its connection.
+        """
+        while (wait := self._health.throttle.wait_to_leave(now := self._clock.monotonic())) > 0:
+            if not self._may_send(probe) or wait > LATEST:
+                raise HandBack
+            await self._clock.sleep(min(wait, _SLICE))
+        self._health.throttle.leave(now)
+        return now
 
     def leave(self) -> None:
         """The answer is here."""
@@ -93,6 +109,11 @@ class Turn:
     async def __aenter__(self) -> None:
         if not self._held and not await self.take():
             raise HandBack
+        try:
+            self.sent = await self._gate.go(probe=self._probe)
+        except BaseException:
+            self.give_up()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

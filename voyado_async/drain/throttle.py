@@ -9,6 +9,9 @@ SLOWEST = 0.5
 LONGEST_WAIT = 3600.0
 """Seconds that a Retry-After can hold us at most (DESIGN 3, "Retry schedule")."""
 
+_NOTHING = 1e-6
+"""Seconds that are only the rounding of a sum."""
+
 
 class Throttle:
     """Spaces requests 1/rate apart, so that no second ever holds more than the rate.
@@ -20,6 +23,7 @@ class Throttle:
         self._full = rate
         self.rate = rate
         self._next = 0.0
+        self._left = float("-inf")
         self._grown = 0.0
         self._slowed = float("-inf")
 
@@ -27,9 +31,18 @@ class Throttle:
         """Seconds until the next request may go."""
         return max(0.0, self._next - now)
 
+    def wait_to_leave(self, now: float) -> float:
+        """Seconds until a request that has its place may really go out."""
+        wait = self._left + 1 / self.rate - now
+        return wait if wait > _NOTHING else 0.0
+
+    def leave(self, now: float) -> None:
+        """A request goes out."""
+        self._left = now
+
     def take(self, now: float) -> None:
-        """A request goes now. From here on, not from its slot, the distance to the next is counted: who comes late must
-        not make the next one come close."""
+        """A request has its place. From here on, not from its slot, the distance to the next is counted: who comes late
+        must not make the next one come close."""
         if self.rate < self._full and now - self._grown >= GROW_AFTER:
             self._grown = now
             self.rate = min(self._full, self.rate + self._full / 10)

@@ -1147,6 +1147,42 @@ async def test_no_window_of_a_second_holds_more_requests_than_the_rate(world: Wo
     assert set((await world.outbox.counts()).states.items()) >= {("pending", 0), ("imported", 0)}
 
 
+async def test_marks_that_a_slow_disk_takes_together_do_not_let_their_requests_leave_together(world: World) -> None:
+    await world.put(*(f"contact:{n}" for n in range(120)))
+    mark, stalled = world.outbox.mark_sending, world.clock.monotonic() + 5
+
+    async def slow(entry: int) -> bool:
+        if (left := stalled - world.clock.monotonic()) > 0:
+            await world.clock.sleep(left)
+        return await mark(entry)
+
+    world.outbox.mark_sending = slow  # type: ignore[method-assign]  # the disk takes its time
+    world.carrier.latency = 0.05
+    await world.start(rate=40.0)
+    await world.clock.advance(15)
+    assert len(world.carrier.sent) == 120
+    assert min(b - a for a, b in pairwise(world.carrier.requests)) >= 1 / 40 - 1e-5
+
+
+async def test_a_marked_entry_that_waits_for_the_pace_is_handed_back_unsent_by_a_stop(world: World) -> None:
+    entries = await world.put(*(f"contact:{n}" for n in range(5)))
+    mark, stalled = world.outbox.mark_sending, world.clock.monotonic() + 5
+
+    async def slow(entry: int) -> bool:
+        if (left := stalled - world.clock.monotonic()) > 0:
+            await world.clock.sleep(left)
+        return await mark(entry)
+
+    world.outbox.mark_sending = slow  # type: ignore[method-assign]  # the disk takes its time
+    await world.start(rate=1.0)
+    await world.clock.advance(5.5)
+    assert len(world.carrier.sent) == 1
+    await world.stop()
+    assert len(world.carrier.sent) == 1
+    waiting = [await world.get(entry) for entry in entries if entry not in world.carrier.order]
+    assert [(record.state, record.unknown) for record in waiting] == [(State.PENDING, False)] * 4
+
+
 async def test_each_request_of_a_confirmation_has_a_place_in_the_pace(world: World) -> None:
     imported = await world.put(*(f"contact:i{n}" for n in range(20)), kind=Kind.CONTACT_CREATE)
     await world.import_by_file(*imported)
