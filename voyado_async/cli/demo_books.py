@@ -285,7 +285,9 @@ def _compare_contact(
     last: dict[str, int] = {}
     for at, entry in enumerate(entries):
         last |= dict.fromkeys(entry.values, at)
-        behind = [name for name in entry.values if latest[name] < at]
+        # Whoever finds a preference off that was never on has nothing to send.
+        off = {name for name in entry.values if name.startswith("preferences.") and entry.values[name] is False}
+        behind = [name for name in entry.values if latest[name] < at and (latest[name] >= 0 or name not in off)]
         if behind:
             ledger.wrong("missing", entry, f"{', '.join(sorted(behind))} never took effect")
         elif entry.kind is not Kind.CONTACT_CREATE:
