@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,11 @@ def _is_waiting(process: Killable, outbox: str) -> Callable[[], Awaitable[bool]]
     """Whether it has the outbox open, by what the kernel says."""
 
     async def look() -> bool:
-        links = [os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir() if fd.is_symlink()]
-        return outbox in links
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                if os.readlink(descriptor) == outbox:
+                    return True
+        return False
 
     return look
 

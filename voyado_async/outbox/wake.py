@@ -18,12 +18,12 @@ _LONGEST = 100
 
 
 def socket_path(database: str) -> str:
-    """Beside the database, or in the runtime folder where that path is too long for a socket."""
-    beside = f"{database}-wake"
-    if len(os.fsencode(beside)) <= _LONGEST:
-        return beside
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return os.path.join(folder, f"voyado-{hashlib.sha256(os.fsencode(database)).hexdigest()[:24]}-wake")
+    """Beside the database; where that path is too long for a socket, in the first folder whose path is not."""
+    name = f"voyado-{hashlib.sha256(os.fsencode(database)).hexdigest()[:24]}-wake"
+    folders = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())
+    paths = [f"{database}-wake", *(os.path.join(folder, name) for folder in folders if folder)]
+    short = (path for path in paths if len(os.fsencode(path)) <= _LONGEST)
+    return next(short, os.path.join("/tmp", name))  # noqa: S108 - both sides must find it; it takes single bytes
 
 
 class Poker:
@@ -51,11 +51,16 @@ class Listener:
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
+        """Where there is no place for it every poke is lost, which costs a quarter of a second and no more."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        listener.bind(self._path)
-        os.chmod(self._path, 0o600)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+            listener.bind(self._path)
+            os.chmod(self._path, 0o600)
+        except OSError:
+            listener.close()
+            return
         self._socket = listener
         asyncio.get_running_loop().add_reader(listener.fileno(), self._drain)
 

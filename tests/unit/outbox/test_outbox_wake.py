@@ -123,3 +123,32 @@ async def test_the_socket_is_for_its_owner_only(path: Path) -> None:
     listener.open()
     assert Path(socket_path(str(path))).stat().st_mode & 0o777 == 0o600
     listener.close()
+
+
+async def test_where_every_folder_is_too_deep_both_sides_still_find_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = str(tmp_path / ("x" * 100))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", deep)
+    monkeypatch.setattr("tempfile.tempdir", deep)
+    database = os.path.join(deep, "outbox.db")
+    poked = asyncio.Event()
+    listener = Listener(database, poked.set)
+    listener.open()
+    poker = Poker(database)
+    poker.poke()
+    async with asyncio.timeout(5):
+        await poked.wait()
+    listener.close()
+    poker.close()
+    assert not os.path.exists(socket_path(database))
+
+
+async def test_who_finds_no_place_to_listen_drains_all_the_same(tmp_path: Path) -> None:
+    database = str(tmp_path / "outbox.db")
+    taken = Path(socket_path(database))
+    taken.mkdir()
+    listener = Listener(database, lambda: None)
+    listener.open()
+    listener.close()
+    assert taken.is_dir()
