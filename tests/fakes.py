@@ -130,7 +130,7 @@ class InlineConnection:
             result: T | BaseException
             try:
                 result = await self.run(work)
-            except Exception as error:
+            except Exception as error:  # as the real one: who waits is told
                 result = error
             done(result)
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 import msgspec
 
@@ -35,6 +38,8 @@ from voyado_async.kinds.address import checked_id
 from voyado_async.models.paging import next_offset
 from voyado_async.models.promotions import read_assignments
 from voyado_async.models.vouchers import read_vouchers
+
+T = TypeVar("T")
 
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds; a longer `Retry-After` is taken for this (DESIGN 3)."""
@@ -297,23 +302,29 @@ def looked_for(message: Message, reply: Reply) -> SameContact | NotFound | Outco
     return refused
 
 
+def _listed(message: Message, reply: Reply, read: Callable[[bytes], T]) -> tuple[T | None, Outcome | None]:
+    """What a list that a redemption is looked up in holds. Without it, what the answer comes to instead; without both
+    Engage refuses the question itself."""
+    refused = trouble(reply, earlier_unknown=message.unknown, changes=False)
+    if isinstance(refused, Rejected) and refused.code != BAD_SET_UP:
+        return None, None
+    if refused is not None:
+        return None, refused
+    if not is_page(reply):
+        with suppress(EngageError):
+            return read(reply.body), None
+    return None, strange(reply, changes=False)
+
+
 def seen_redeemed(message: Message, assignment_id: str, reply: Reply) -> Outcome | None:
     """What the list of a contact's assignments says about a redemption of ours. None: send it.
 
     An absent assignment proves nothing: a redeemed one that has expired since is not listed (ref 3.2). Where Engage
     refuses the question itself (the contact is gone), nothing can be looked up: the redeem call then tells.
     """
-    refused = trouble(reply, earlier_unknown=message.unknown, changes=False)
-    if isinstance(refused, Rejected) and refused.code != BAD_SET_UP:
-        return None
-    if refused is not None:
-        return refused
-    if is_page(reply):
-        return strange(reply, changes=False)
-    try:
-        assignments = read_assignments(reply.body)
-    except EngageError:
-        return strange(reply, changes=False)
+    assignments, told = _listed(message, reply, read_assignments)
+    if assignments is None:
+        return told
     found = next((each for each in assignments if each.id.lower() == assignment_id.lower()), None)
     if found is None or not found.redeemed:
         return None
@@ -325,17 +336,9 @@ def seen_voucher(message: Message, voucher_id: str, reply: Reply, offset: int) -
 
     None: send it, for an absent voucher proves nothing here either. A number: where the next page begins.
     """
-    refused = trouble(reply, earlier_unknown=message.unknown, changes=False)
-    if isinstance(refused, Rejected) and refused.code != BAD_SET_UP:
-        return None
-    if refused is not None:
-        return refused
-    if is_page(reply):
-        return strange(reply, changes=False)
-    try:
-        page = read_vouchers(reply.body)
-    except EngageError:
-        return strange(reply, changes=False)
+    page, told = _listed(message, reply, read_vouchers)
+    if page is None:
+        return told
     found = next((each for each in page.items if each.id.lower() == voucher_id.lower()), None)
     if found is None:
         following = next_offset(offset, len(page.items), page.total_count)

@@ -72,7 +72,7 @@ class Connection(aiosqlite.Connection):
             result: T | BaseException
             try:
                 result = work(database)
-            except BaseException as error:
+            except BaseException as error:  # whatever it is: who waits is told, and never waits for ever
                 result = error
             loop.call_soon_threadsafe(done, result)
 

@@ -472,7 +472,7 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_not_complained_about(
         raise ClientClosed("the session was closed")
 
     async with reading(OFFERS) as (reads, _, _clock):
-        reads._direct.read = lambda *_: fails()  # type: ignore[method-assign]
+        reads._direct.read = lambda *_: fails()  # type: ignore[method-assign]  # Engage is away
         only = asyncio.create_task(reads.assignments(CONTACT))
         while not reads._memory._asking:
             await asyncio.sleep(0)

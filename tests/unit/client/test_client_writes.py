@@ -52,7 +52,7 @@ async def test_the_writes_of_a_batch_are_one_commit_and_have_their_ids_after_it(
             _ = entries[0].id
         assert await stored(shop) == []
     assert [entry.id for entry in entries] == [1, 2]
-    assert shop._writes._outbox.commits == before + 1  # type: ignore[attr-defined]
+    assert shop._writes._outbox.commits == before + 1  # type: ignore[attr-defined]  # as above
 
 
 async def test_where_the_block_raises_nothing_of_the_batch_is_stored(shop: VoyadoClient) -> None:

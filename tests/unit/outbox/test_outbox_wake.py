@@ -88,6 +88,18 @@ async def test_more_pokes_than_the_listener_takes_never_make_a_writer_wait(path:
     listener.close()
 
 
+async def a_poke_arrives(database: str) -> None:
+    poked = asyncio.Event()
+    listener = Listener(database, poked.set)
+    listener.open()
+    poker = Poker(database)
+    poker.poke()
+    async with asyncio.timeout(5):
+        await poked.wait()
+    listener.close()
+    poker.close()
+
+
 @pytest.mark.parametrize("runtime", [True, False])
 async def test_a_path_that_is_too_long_for_a_socket_falls_back_to_the_runtime_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: bool
@@ -102,15 +114,7 @@ async def test_a_path_that_is_too_long_for_a_socket_falls_back_to_the_runtime_fo
     database = str(tmp_path / ("x" * 100) / "outbox.db")
     assert os.path.dirname(socket_path(database)) == str(folder)
     assert socket_path(database) != socket_path(database + "2")
-    poked = asyncio.Event()
-    listener = Listener(database, poked.set)
-    listener.open()
-    poker = Poker(database)
-    poker.poke()
-    async with asyncio.timeout(5):
-        await poked.wait()
-    listener.close()
-    poker.close()
+    await a_poke_arrives(database)
     folder.rmdir()
 
 
@@ -132,15 +136,7 @@ async def test_where_every_folder_is_too_deep_both_sides_still_find_each_other(
     monkeypatch.setenv("XDG_RUNTIME_DIR", deep)
     monkeypatch.setattr("tempfile.tempdir", deep)
     database = os.path.join(deep, "outbox.db")
-    poked = asyncio.Event()
-    listener = Listener(database, poked.set)
-    listener.open()
-    poker = Poker(database)
-    poker.poke()
-    async with asyncio.timeout(5):
-        await poked.wait()
-    listener.close()
-    poker.close()
+    await a_poke_arrives(database)
     assert not os.path.exists(socket_path(database))
 
 
