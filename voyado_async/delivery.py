@@ -71,7 +71,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     carried: tuple[int, ...] = ()
     """When it was written into files (ms): a redemption of that very time is ours (DESIGN 3)."""
     lines: int = 0
-    """How long its record is, where it is read for a file: every move and every new content makes it longer."""
+    """How long its record is: every move and every new content makes it longer, `sending` alone does not."""
 
 
 class Request(msgspec.Struct, frozen=True):

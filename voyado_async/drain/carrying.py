@@ -32,7 +32,7 @@ from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.events import Event, Problem
 from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.store import AsRead, Outbox
 
 _STOPPED = RetryAt("Stopped", unknown=True, transient=False, counts=False)
 _UNSENT = RetryAt("Stopped", transient=False, counts=False)
@@ -146,8 +146,8 @@ class Porter:
         closed: ClientClosed | None = None
         try:
             try:
-                if not await self._outbox.mark_sending(message.id):
-                    return
+                if not await self._outbox.mark_sending(message.id, AsRead.of(message)):
+                    return  # it was moved, or is another by now: it is claimed anew
             except asyncio.CancelledError:
                 # The mark may be written all the same, though nothing was sent.
                 await self._settle(message, _UNSENT, State.SENDING, "request", once=True)

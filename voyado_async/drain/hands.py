@@ -2,7 +2,7 @@
 
 An entry is in hand once at most: its lane is in `lanes` from the claim to the settlement. A lane that is to be joined
 is claimed by nobody meanwhile, and what was read while lanes were joined is read again (`claim`). And
-`Outbox.mark_sending` refuses what is no longer the head of its lane.
+`Outbox.mark_sending` refuses what is no longer the head of its lane, or was moved by anybody since it was claimed.
 """
 
 from __future__ import annotations

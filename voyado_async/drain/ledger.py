@@ -104,7 +104,7 @@ class Ledger:
         await self._outbox.settle(
             Settlement(
                 id=message.id, source=state, target=state, due=self._health.next_try(message.kind) + 1,
-                slots=message.slots, unknown=message.unknown, reason="NotAllowed",
+                slots=message.slots, unknown=message.unknown, reason="NotAllowed", lines=message.lines,
             )
         )  # fmt: skip
 

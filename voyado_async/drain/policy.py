@@ -61,8 +61,9 @@ def settle(
 
     def move(target: State, attempt: Attempt, **changes: object) -> Settlement:
         settlement = Settlement(
-            id=message.id, source=source, target=target, attempt=attempt, slots=message.slots, unknown=message.unknown
-        )
+            id=message.id, source=source, target=target, attempt=attempt, slots=message.slots, unknown=message.unknown,
+            lines=None if source is State.SENDING else message.lines,
+        )  # fmt: skip
         return msgspec.structs.replace(settlement, **changes)
 
     def line(result: str, code: str | None = None, *, known: bool = True) -> Attempt:
@@ -133,6 +134,7 @@ def skip(message: Message, *, now: int, schedule: Schedule, spread: Callable[[],
         unknown=message.unknown,
         reason="BreakerOpen",
         outage=exhausted,
+        lines=message.lines,
     )
 
 

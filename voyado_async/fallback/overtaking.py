@@ -97,7 +97,7 @@ class Reading:
     async def read(self, ids: Sequence[int]) -> list[Message]:
         """What may still leave of these entries."""
         left = await left_of(self._store, await self._store.exhausted_of(ids))
-        self.as_read |= {message.id: AsRead(message.lane, message.lines) for message in left.messages}
+        self.as_read |= {message.id: AsRead.of(message) for message in left.messages}
         self.superseded |= {message.id: message for message in left.superseded}
         return left.messages
 

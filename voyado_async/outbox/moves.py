@@ -17,7 +17,7 @@ import msgspec
 from voyado_async.delivery import Kind, Message
 from voyado_async.outbox.queries import load
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Attempt, Settlement
+from voyado_async.outbox.store import AsRead, Attempt, Settlement
 
 SQL = load("sqlite")
 
@@ -75,15 +75,40 @@ def record(connection: sqlite3.Connection, lines: Sequence[tuple[int, Attempt]])
         connection.execute(SQL["record"], {"lines": as_json(rows)})
 
 
-def mark_sending(connection: sqlite3.Connection, ids: Sequence[int], now: int) -> list[bool]:
-    """For each of the entries: whether its request goes out now. Asked twice, once."""
-    rows = connection.execute(SQL["mark_sending"], {"ids": as_json(ids), "now": now}).fetchall()
-    going = {row[0] for row in rows}
-    won = []
-    for entry_id in ids:
-        won.append(entry_id in going)
-        going.discard(entry_id)
+def mark_sending(connection: sqlite3.Connection, going: Sequence[tuple[int, AsRead | None]], now: int) -> list[bool]:
+    """For each of the entries: whether its request goes out now. Asked twice, once.
+
+    What was claimed may be of the past. Each of these has come wholly before the mark or comes wholly after it; after
+    it, the entry is `sending`, and nobody but the drainer moves it:
+
+    - it was cancelled, discarded, exhausted or forgotten: it is not `pending`;
+    - it is `pending` again after that, or was replayed where it stood: its record is longer. Its content may have lost
+      fields since, and what it was claimed as may say that no request of it was ever sent;
+    - its lane was joined to another: it is not the head of both, or what newer entries of both have set is not known;
+    - the same claim, or an older one of the same entry, asks as well: the state lets one of them win.
+
+    Whoever is refused hands the entry back, and it is claimed as it is now.
+    """
+    won = [False] * len(going)
+    for places in _rounds([entry_id for entry_id, _ in going]):
+        some = as_json([(going[place][0], *(going[place][1] or (None, None))) for place in places])
+        marked = {row[0] for row in connection.execute(SQL["mark_sending"], {"going": some, "now": now}).fetchall()}
+        for place in places:
+            won[place] = going[place][0] in marked
     return won
+
+
+def _rounds(ids: Sequence[int]) -> Iterator[list[int]]:
+    """The places of these ids, so that none stands twice among those that go together: of two movers of one entry only
+    one can win. In their order."""
+    left = list(range(len(ids)))
+    while left:
+        first: dict[int, int] = {}
+        for place in left:
+            first.setdefault(ids[place], place)
+        yield list(first.values())
+        done = set(first.values())
+        left = [place for place in left if place not in done]
 
 
 def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> list[bool]:
@@ -91,23 +116,19 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], no
     for move in settlements:
         assert move.source == move.target or may_move(move.source, move.target), (move.source, move.target)
     won = [False] * len(settlements)
-    left = list(enumerate(settlements))
-    while left:
-        # An entry stands in one statement at most once, so that of two movers of one entry only one can win.
-        first: dict[int, tuple[int, Settlement]] = {}
-        for place, settlement in left:
-            first.setdefault(settlement.id, (place, settlement))
-        moved = _settle_once(connection, [settlement for _, settlement in first.values()], now)
-        for place, settlement in first.values():
-            won[place] = settlement.id in moved
-        done = {place for place, _ in first.values()}
-        left = [(place, settlement) for place, settlement in left if place not in done]
+    for places in _rounds([settlement.id for settlement in settlements]):
+        moved = _settle_once(connection, [settlements[place] for place in places], now)
+        for place in places:
+            won[place] = settlements[place].id in moved
     return won
 
 
 def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlement], now: int) -> set[int]:
     """Move different entries. Returns the ids that moved."""
-    rows = [(s.id, s.source, s.target, s.due, s.slots, int(s.unknown), s.reason, int(s.outage)) for s in settlements]
+    rows = [
+        (s.id, s.source, s.target, s.due, s.slots, int(s.unknown), s.reason, int(s.outage), s.lines)
+        for s in settlements
+    ]
     moved = dict(connection.execute(SQL["settle"], {"moves": as_json(rows), "now": now}).fetchall())
     record(connection, [(s.id, s.attempt) for s in settlements if s.attempt is not None and s.id in moved])
     for s in settlements:

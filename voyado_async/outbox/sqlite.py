@@ -200,8 +200,8 @@ class SqliteOutbox(OperatorPart):
     async def next_due(self, now: int) -> int | None:
         return await self._read(lambda c: looking.earliest(c, "next_due", now=now))
 
-    async def mark_sending(self, entry_id: int) -> bool:
-        return await self._marks.submit(entry_id)
+    async def mark_sending(self, entry_id: int, claimed: AsRead | None = None) -> bool:
+        return await self._marks.submit((entry_id, claimed))
 
     async def settle(self, settlement: Settlement) -> bool:
         moved = await self._settlements.submit(settlement)
@@ -213,9 +213,9 @@ class SqliteOutbox(OperatorPart):
         for listener in self._listeners:
             listener(entry_id, state, reason)
 
-    async def _mark_all(self, ids: Sequence[int]) -> list[bool]:
+    async def _mark_all(self, going: Sequence[tuple[int, AsRead | None]]) -> list[bool]:
         now = self._clock.now()
-        return await self._writer.call(lambda c: moves.mark_sending(c, ids, now), rows=len(ids))
+        return await self._writer.call(lambda c: moves.mark_sending(c, going, now), rows=len(going))
 
     async def _settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
         now = self._clock.now()

@@ -162,7 +162,7 @@ WHERE id = (SELECT coalesce(joined, id) FROM lane WHERE id = :lane);
 -- The heads of the lanes that are due, in the order of their turn. Reads lanes, never the backlog.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
-    contact.id, NULL
+    contact.id, NULL, coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
 FROM lane
 JOIN entry ON entry.id = lane.head
 JOIN body ON body.entry = entry.id
@@ -220,22 +220,32 @@ FROM lane AS other WHERE other.id = :lane AND lane.id = :target;
 -- ---------------------------------------------------------------------------------------------------------- moving
 
 -- name: mark_sending
--- Its request goes out now, if it is its turn: two lanes may have become one since it was claimed.
+-- Its request goes out now, if it is its turn: two lanes may have become one since it was claimed. Not where it has
+-- moved since, even where it came back: its content, or what may have happened to it, may be another by now.
 UPDATE entry SET state = 'sending', requests = requests + 1, changed = :now
-FROM json_each(:ids) AS going
-WHERE entry.id = going.value AND entry.state = 'pending'
+FROM json_each(:going) AS going
+WHERE entry.id = going.value ->> 0 AND entry.state = 'pending'
 AND entry.id = (
     SELECT head FROM lane WHERE id = (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane)
+    AND id = coalesce(going.value ->> 1, id)
+)
+AND (
+    going.value ->> 2 IS NULL
+    OR coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = going.value ->> 2
 )
 RETURNING entry.id;
 
 -- name: settle
--- Each entry moves if it still is where it was seen last; says which moved.
+-- Each entry moves if it still is where it was seen last, and has not been elsewhere since; says which moved.
 UPDATE entry SET
     state = move.value ->> 2, due = move.value ->> 3, slots = move.value ->> 4, unknown = move.value ->> 5,
     reason = move.value ->> 6, outage = move.value ->> 7, changed = :now
 FROM json_each(:moves) AS move
 WHERE entry.id = move.value ->> 0 AND entry.state = move.value ->> 1
+AND (
+    move.value ->> 8 IS NULL
+    OR coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = move.value ->> 8
+)
 RETURNING entry.id, entry.lane;
 
 -- name: release_keys
@@ -565,7 +575,7 @@ SELECT
     contact.id, (
         SELECT json_group_array(at) FROM attempt
         WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
-    )
+    ), coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
 FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane AS own ON own.id = entry.lane

@@ -40,14 +40,19 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
 
 
 class AsRead(NamedTuple):
-    """How an entry stood when it was read for a file (`Message.lane`, `Message.lines`)."""
+    """How an entry stood when it was claimed, or read for a file (`Message.lane`, `Message.lines`)."""
 
     lane: int
     lines: int
 
+    @classmethod
+    def of(cls, message: Message) -> AsRead:
+        return cls(message.lane, message.lines)
+
 
 class Settlement(msgspec.Struct, frozen=True):
-    """One conditional move of an entry, with a line in its record. Nothing happens where `source` is not its state."""
+    """One conditional move of an entry, with a line in its record. Nothing happens where `source` is not its state, or
+    where its record is longer than `lines`: it was somewhere else meanwhile, and may have another content."""
 
     id: int
     source: State
@@ -65,6 +70,9 @@ class Settlement(msgspec.Struct, frozen=True):
     """The lane rests until then (ms): Engage may still be working on an earlier request."""
     contact_id: str | None = None
     """The contact's id, where it became known."""
+    lines: int | None = None
+    """How long its record was when it was read (`Message.lines`). None: it may be as long as it likes; nobody but the
+    drainer moves what is `sending`."""
 
 
 class EntryRecord(msgspec.Struct, frozen=True):
@@ -209,9 +217,10 @@ class Outbox(Protocol):
         """When the next of the lanes that are not due yet is (ms), or None where there is none."""
         ...
 
-    async def mark_sending(self, entry_id: int) -> bool:
+    async def mark_sending(self, entry_id: int, claimed: AsRead | None = None) -> bool:
         """Commit that its request goes out now. False where it is no longer pending, or no longer the next of its
-        lane: two lanes may have become one since it was claimed."""
+        lane: two lanes may have become one since it was claimed. `claimed` tells how it stood then; False where it has
+        moved since, even where it came back, or its lane was joined to another: then it is to be claimed anew."""
         ...
 
     async def settle(self, settlement: Settlement) -> bool:

@@ -26,7 +26,7 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, Settlement
+from voyado_async.outbox.store import AsRead, BreakerRecord, Settlement
 
 HOUR = 3600.0
 
@@ -590,8 +590,8 @@ async def test_a_mark_that_was_written_when_the_stop_came_leaves_nothing_unknown
     """`sending` says that something may have been sent: the next drainer would rest, and look up for nothing."""
     mark = world.outbox.mark_sending
 
-    async def hangs(entry_id: int) -> bool:
-        await mark(entry_id)
+    async def hangs(entry_id: int, claimed: AsRead | None = None) -> bool:
+        await mark(entry_id, claimed)
         await answer()
         raise AssertionError
 
@@ -1151,10 +1151,10 @@ async def test_marks_that_a_slow_disk_takes_together_do_not_let_their_requests_l
     await world.put(*(f"contact:{n}" for n in range(120)))
     mark, stalled = world.outbox.mark_sending, world.clock.monotonic() + 5
 
-    async def slow(entry: int) -> bool:
+    async def slow(entry: int, claimed: AsRead | None = None) -> bool:
         if (left := stalled - world.clock.monotonic()) > 0:
             await world.clock.sleep(left)
-        return await mark(entry)
+        return await mark(entry, claimed)
 
     world.outbox.mark_sending = slow  # type: ignore[method-assign]  # the disk takes its time
     world.carrier.latency = 0.05
@@ -1168,10 +1168,10 @@ async def test_a_marked_entry_that_waits_for_the_pace_is_handed_back_unsent_by_a
     entries = await world.put(*(f"contact:{n}" for n in range(5)))
     mark, stalled = world.outbox.mark_sending, world.clock.monotonic() + 5
 
-    async def slow(entry: int) -> bool:
+    async def slow(entry: int, claimed: AsRead | None = None) -> bool:
         if (left := stalled - world.clock.monotonic()) > 0:
             await world.clock.sleep(left)
-        return await mark(entry)
+        return await mark(entry, claimed)
 
     world.outbox.mark_sending = slow  # type: ignore[method-assign]  # the disk takes its time
     await world.start(rate=1.0)

@@ -19,7 +19,7 @@ P, S, I = State.PENDING, State.SENDING, State.IMPORTED  # noqa: E741 - one lette
 
 
 def message(slots: int = 0, *, unknown: bool = False) -> Message:
-    return Message(7, Kind.REDEEM, b"{}", 1, "contact:a", NOW - 5, slots=slots, unknown=unknown)
+    return Message(7, Kind.REDEEM, b"{}", 1, "contact:a", NOW - 5, slots=slots, unknown=unknown, lines=3)
 
 
 def settled(
@@ -186,7 +186,7 @@ WHOLE: list[tuple[str, Outcome, State, Settlement]] = [
         "delivered",
         Delivered("looked_up", 200, contact_id="x", duration_ms=12),
         P,
-        Settlement(7, P, State.DELIVERED, told("delivered", "looked_up", 200), 0, 7, True, contact_id="x"),
+        Settlement(7, P, State.DELIVERED, told("delivered", "looked_up", 200), 0, 7, True, contact_id="x", lines=3),
     ),
     (
         "rejected",
@@ -223,7 +223,7 @@ WHOLE: list[tuple[str, Outcome, State, Settlement]] = [
         "confirmation failed",
         RetryAt("refused", duration_ms=12),
         I,
-        Settlement(7, I, I, told("retry", "refused"), NOW + 300_000, 8, True, reason="refused"),
+        Settlement(7, I, I, told("retry", "refused"), NOW + 300_000, 8, True, reason="refused", lines=3),
     ),
 ]  # fmt: skip
 
@@ -236,8 +236,8 @@ def test_whole_settlements(outcome: Outcome, source: State, expected: Settlement
 @pytest.mark.parametrize(
     ("slots", "expected"),
     [
-        (0, Settlement(7, P, P, None, NOW + 11_000, 1, False, "BreakerOpen")),
-        (7, Settlement(7, P, State.EXHAUSTED, None, NOW, 8, False, "BreakerOpen", outage=True)),
+        (0, Settlement(7, P, P, None, NOW + 11_000, 1, False, "BreakerOpen", lines=3)),
+        (7, Settlement(7, P, State.EXHAUSTED, None, NOW, 8, False, "BreakerOpen", outage=True, lines=3)),
     ],
 )
 def test_whole_settlements_of_a_skipped_turn(slots: int, expected: Settlement) -> None:
@@ -272,5 +272,5 @@ def test_what_newer_entries_have_replaced_is_superseded_and_a_creation_is_done(
         spread=lambda: 0.0,
     )  # fmt: skip
     attempt = Attempt(NOW, "look_up", *line[:1], status=200, code=line[1], duration_ms=12)
-    assert settlement == Settlement(7, P, target, attempt, slots=2, unknown=True, reason=reason)
+    assert settlement == Settlement(7, P, target, attempt, slots=2, unknown=True, reason=reason, lines=3)
     assert may_move(P, target)
