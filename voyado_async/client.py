@@ -31,7 +31,7 @@ from voyado_async.delivery import BulkCarrier, BulkTurn
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
-from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, ProblemSolved, log_events
+from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, Problems, log_events
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.contact_ids import ContactIds
@@ -151,7 +151,10 @@ class VoyadoClient:
             timeout=settings.timeout,
         )
         routes = routes_of(settings.api_version)
-        direct = Direct(http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate)
+        direct = Direct(
+            http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate,
+            problems=Problems(self._listeners.emit),
+        )  # fmt: skip
         self._direct = direct
         shelf = Shelf(outbox.path, settings.require_base_url())
         self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl, mark=outbox.mark, shelf=shelf)
@@ -267,17 +270,12 @@ class SecondRoadWalk:
         self._courier = Courier.of(outbox, settings, tenant, bulk)
         self._listeners = listeners
         self._told: dict[str, tuple[str, str | None]] = {}
-        self._problem: str | None = None
+        self._problems = Problems(listeners.emit)
 
     async def step(self, now: int, healthy: bool, turn: BulkTurn) -> int:
         """One step of the courier; returns when the next one is due (ms)."""
         report = await self._courier.step(now, api_healthy=healthy, turn=turn)
-        if report.problem != self._problem:
-            if self._problem is not None:
-                self._listeners.emit(ProblemSolved(where="fallback", code=self._problem))
-            if report.problem is not None:
-                self._listeners.emit(Problem(where="fallback", code=report.problem))
-            self._problem = report.problem
+        self._problems.tell("fallback", report.problem)
         if report.moved or report.problem:
             for file in await self._outbox.files(open_only=False):
                 state = (file.state, None if file.problem == "incomplete" else file.problem)

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from http import HTTPStatus
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Remedy(StrEnum):
@@ -44,9 +44,21 @@ class Remedy(StrEnum):
 
 
 class VoyadoError(Exception):
-    """The root of this package's errors. `remedy` says what the caller can do."""
+    """The root of this package's errors. `remedy` says what the caller can do. They can be copied and pickled, so that
+    one from a worker of a shop's pool arrives there whole.
+    """
 
     remedy: ClassVar[Remedy] = Remedy.PERSON
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[VoyadoError], args: tuple[object, ...], fields: dict[str, object]) -> VoyadoError:
+    """The same error once more. Its own constructor takes other arguments than its message."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class ConfigurationError(VoyadoError):

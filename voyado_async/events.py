@@ -103,6 +103,9 @@ class DrainerStopped(_Happened, frozen=True, tag="drainer_stopped"):
 class Problem(_Happened, frozen=True, tag="problem"):
     """Something stands still until it is mended. `where` is the stage, `code` one word (``disk_full``, ``host_key``).
 
+    A direct call that the API key may not make is one as well: `where` is the call (``contacts.get``), `code` the
+    status, ``401`` or ``403``.
+
     Told once when it begins and once when it is over (ProblemSolved), not at every try.
     """
 
@@ -165,6 +168,31 @@ class Listeners:
                 if listener not in self._reported:
                     self._reported.append(listener)
                     _log.exception("a listener failed on %s; its later errors are not logged", _name(event))
+
+
+class Problems:
+    """What stands still, place by place: told when it begins and when it is over, not at every try."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self._codes: dict[str, str] = {}
+
+    @property
+    def first(self) -> str | None:
+        """The code of the one that has lasted longest; None where nothing stands still."""
+        return next(iter(self._codes.values()), None)
+
+    def tell(self, where: str, code: str | None) -> None:
+        """How it stands there now. None: it goes on."""
+        before = self._codes.get(where)
+        if code == before:
+            return
+        if before is not None:
+            del self._codes[where]
+            self._emit(ProblemSolved(where=where, code=before))
+        if code is not None:
+            self._codes[where] = code
+            self._emit(Problem(where=where, code=code))
 
 
 def log_events(logger: logging.Logger | None = None) -> Listener:

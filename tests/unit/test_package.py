@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import pkgutil
 import re
 import subprocess
@@ -90,3 +91,19 @@ def test_every_state_says_what_it_means_in_the_source() -> None:
     source = (ROOT / "voyado_async" / "outbox" / "states.py").read_text(encoding="utf-8")
     for state in State:
         assert re.search(rf'    {state.name} = "{state.value}"\n    """[A-Z]', source), state
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidEntry("items[2].sku", "missing"),
+        errors.KeyConflict("receipt", 7, 2),
+        errors.MultipleMatches("contacts.find", 409, "MultipleMatches", ("a", "b")),
+        errors.OutcomeUnknown("promotions.assign: no usable answer"),
+        errors.UploadFailed("host_key", "another key"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_arrives_whole_from_another_process(error: errors.VoyadoError) -> None:
+    there = pickle.loads(pickle.dumps(error))
+    assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))

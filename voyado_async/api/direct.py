@@ -14,7 +14,8 @@ from voyado_async.api.http import Http
 from voyado_async.api.routes import Routes, build
 from voyado_async.clock import Clock
 from voyado_async.delivery import NotAllowed, Rejected, Reply, RetryAt
-from voyado_async.errors import EngageError, EngageUnavailable, OutcomeUnknown, refusal
+from voyado_async.errors import AccessRefused, EngageError, EngageRefused, EngageUnavailable, OutcomeUnknown, refusal
+from voyado_async.events import Problems
 from voyado_async.kinds.call import Call
 
 T = TypeVar("T")
@@ -37,25 +38,31 @@ class Spacing:
 
 
 class Direct:
-    """Direct calls. `timeout` (seconds) is that of a read, the wait for its turn and for a connection included."""
+    """Direct calls. `timeout` (seconds) is that of a read, the wait for its turn and for a connection included.
 
-    def __init__(self, http: Http, routes: Routes, *, clock: Clock, timeout: float, rate: float) -> None:
+    `problems` are told of a key that may not make a call, and when it may again.
+    """
+
+    def __init__(
+        self, http: Http, routes: Routes, *, clock: Clock, timeout: float, rate: float, problems: Problems
+    ) -> None:
         self._http = http
         self._routes = routes
         self._clock = clock
         self._timeout = timeout
         self._spacing = Spacing(rate)
+        self._problems = problems
 
     async def read(self, what: str, call: Call) -> bytes:
         """Ask something that changes nothing. `what` names it in errors. Raises EngageUnavailable, EngageRefused."""
         left = self._timeout - await self._turn(what)
-        return answer_of(what, await self._http.send(build(self._routes, call), within=max(left, 0.001)), changes=False)
+        return await self._answer(what, call, within=max(left, 0.001))
 
     async def ask(self, what: str, call: Call, understand: Callable[[bytes], T], *, patient: bool = False) -> T:
         """As `read`, with the answer understood. `patient`: with the time of a write, where nobody waits at a till."""
         if patient:
             await self._turn(what)
-            body = answer_of(what, await self._http.send(build(self._routes, call)), changes=False)
+            body = await self._answer(what, call)
         else:
             body = await self.read(what, call)
         try:
@@ -69,7 +76,7 @@ class Direct:
         Raises OutcomeUnknown where it may have taken effect, EngageUnavailable where it has not, and EngageRefused.
         """
         await self._turn(what)
-        return answer_of(what, await self._http.send(build(self._routes, call)), changes=True)
+        return await self._answer(what, call, changes=True)
 
     async def change(self, what: str, call: Call, understand: Callable[[bytes], T]) -> T:
         """As `write`, with the answer understood."""
@@ -78,6 +85,20 @@ class Direct:
             return understand(body)
         except EngageError as error:
             raise OutcomeUnknown(f"{error}; it may have taken effect") from None
+
+    async def _answer(self, what: str, call: Call, *, within: float | None = None, changes: bool = False) -> bytes:
+        reply = await self._http.send(build(self._routes, call), within=within)
+        try:
+            body = answer_of(what, reply, changes=changes)
+        except AccessRefused:
+            # Told here, because a last known answer may keep it from whoever asked.
+            self._problems.tell(what, str(reply.status))
+            raise
+        except EngageRefused:
+            self._problems.tell(what, None)
+            raise
+        self._problems.tell(what, None)
+        return body
 
     async def _turn(self, what: str) -> float:
         wait = self._spacing.wait(self._clock.monotonic(), self._timeout)

@@ -12,10 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from voyado_async.clock import Clock
-from voyado_async.errors import ClientClosed, EngageError, EngageRefused, EngageUnavailable, OutboxUnavailable
+from voyado_async.errors import (
+    AccessRefused,
+    ClientClosed,
+    EngageError,
+    EngageMisconfigured,
+    EngageUnavailable,
+    OutboxUnavailable,
+)
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.store import Mark
 
@@ -25,7 +33,10 @@ Marks: TypeAlias = Callable[[str], Awaitable[Mark]]
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of answers in memory, as they came."""
 
-_KEY_REFUSED = (401, 403)
+SAYS_NOTHING = (EngageUnavailable, AccessRefused, EngageMisconfigured)
+"""Errors that tell nothing about what was asked. A key that is refused, and an Engage that is set up wrongly, are for
+those to mend who run the shop: until then its customers see what was known last, as in an outage."""
+
 _NEVER = float("-inf")
 
 
@@ -101,8 +112,8 @@ class Memory:
         """The answer from memory, from the shelf or from Engage; None where Engage says that there is nothing (never
         kept).
 
-        Raises EngageUnavailable where there is no answer and none is known, EngageRefused, and ClientClosed where
-        `close` came in between.
+        Raises EngageUnavailable or AccessRefused where there is no answer and none is known, EngageRefused, and
+        ClientClosed where `close` came in between.
         """
         key = (question.lane, question.name)
         mark = await self._mark(question.lane)
@@ -120,10 +131,10 @@ class Memory:
             self._asking.add(task)
             task.add_done_callback(self._asked)
         fetched = await _shared(task)
-        if isinstance(fetched, EngageUnavailable) and (last := self._kept.get(key)) is not None:
+        if isinstance(fetched, SAYS_NOTHING) and (last := self._kept.get(key)) is not None:
             return self._known(last, stale=True)
         if isinstance(fetched, EngageError):
-            raise fetched
+            raise copy(fetched)  # an error of his own: one that many raise collects the frames of all of them
         return None if fetched is None else self._known(fetched)
 
     async def _mark(self, lane: str) -> Mark | None:
@@ -160,7 +171,7 @@ class Memory:
                     return shelved
             return await self._ask(question, key, mark, number)
         except EngageError as error:
-            if isinstance(error, EngageRefused) and error.status < 500 and error.status not in _KEY_REFUSED:
+            if not isinstance(error, SAYS_NOTHING):
                 self._drop(question, key)
             return error
         finally:

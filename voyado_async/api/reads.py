@@ -1,9 +1,9 @@
 """What a shop asks Engage directly, with a memory: never through the outbox (DESIGN 3, "Reads").
 
 An answer is served from memory for `cache_ttl` seconds, and many callers of one question share one request. While
-Engage gives no usable answer the last known one is served with `stale` set; where nothing is known the caller gets
-EngageUnavailable. That a contact does not exist is never remembered: it may have been created since, and a None from
-memory would say "does not exist" during an outage.
+Engage gives no usable answer, or refuses the key, the last known one is served with `stale` set; where nothing is known
+the caller gets EngageUnavailable or AccessRefused. That a contact does not exist is never remembered: it may have been
+created since, and a None from memory would say "does not exist" during an outage.
 
 Any other question about one contact goes the same way: `ask`.
 """
@@ -20,7 +20,7 @@ from voyado_async.api.memory import Known, Marks, Memory, Question
 from voyado_async.api.replies import CONTACT_NOT_FOUND, identity
 from voyado_async.clock import Clock
 from voyado_async.errors import EngageRefused, EngageUnavailable, InvalidEntry
-from voyado_async.kinds.address import Address, address, find
+from voyado_async.kinds.address import Address, find, of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import Contact, read_contact
 from voyado_async.models.payload import to_json
@@ -112,7 +112,7 @@ class Reads:
         is. Own durable writes of the contact make it old when they reach Engage; after a direct one call
         `Outbox.touch`. Raises EngageUnavailable where nothing is known, EngageRefused; InvalidEntry.
         """
-        named = address(contact_id=contact_id)
+        named = of_id(contact_id)
 
         async def fetch() -> bytes:
             return await self._direct.read(what, call)

@@ -16,7 +16,7 @@ from voyado_async.drain.health import Health
 from voyado_async.drain.policy import Overtaken, Schedule
 from voyado_async.drain.rests import Rests
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.events import AttemptMade, Event, Problem, ProblemSolved, Settled
+from voyado_async.events import AttemptMade, Event, Problems, Settled
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import DrainerRecord, Outbox, Settlement
 
@@ -48,7 +48,7 @@ class Ledger:
         self._clock = clock
         self._emit = emit
         self._spread = spread
-        self._problems: dict[str, str] = {}
+        self._problems = Problems(emit)
         self._unwritten = 0
         """Results that wait until the outbox can be written."""
         self._moved = False
@@ -180,7 +180,7 @@ class Ledger:
 
     async def beat(self) -> None:
         """Write down that it moves on, if it does; `stalled` is told otherwise."""
-        if self._moved or self._problems:
+        if self._moved or self._problems.first:
             self._moved = False
             with suppress(OutboxUnavailable):
                 await self._outbox.set_drainer(self._record())
@@ -190,17 +190,9 @@ class Ledger:
         self._moved = True
 
     def _record(self) -> DrainerRecord:
-        problem = next(iter(self._problems.values()), None)
-        return DrainerRecord(os.getpid(), socket.gethostname(), self._started, self._clock.now(), problem)
+        now = self._clock.now()
+        return DrainerRecord(os.getpid(), socket.gethostname(), self._started, now, self._problems.first)
 
     def tell_problem(self, where: str, code: str | None) -> None:
         """A problem is told when it begins and when it is over, not at every try. None: it is over."""
-        before = self._problems.get(where)
-        if code == before:
-            return
-        if before is not None:
-            del self._problems[where]
-            self._emit(ProblemSolved(where=where, code=before))
-        if code is not None:
-            self._problems[where] = code
-            self._emit(Problem(where=where, code=code))
+        self._problems.tell(where, code)

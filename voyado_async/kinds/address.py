@@ -74,6 +74,11 @@ def address(
     return _checked(kind, value)
 
 
+def of_id(contact_id: object) -> Address:
+    """The contact of this id. Raises InvalidEntry, also for the None of a look-up that found nobody."""
+    return _checked(MatchKeyType.CONTACT_ID, contact_id)
+
+
 def checked(named: Address) -> Address:
     """The address as `address` would make it. Raises InvalidEntry."""
     return _checked(named.type, named.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from voyado_async.delivery import Draft, Kind, Message, NoFileForm
-from voyado_async.kinds.address import address
+from voyado_async.kinds.address import of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import check_contact_type
 from voyado_async.models.decode import stored
@@ -26,7 +26,7 @@ _DECODER = msgspec.json.Decoder(TypeChange)
 
 def draft(contact_id: str, contact_type: str, *, key: str | None = None) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
-    named = address(contact_id=contact_id)
+    named = of_id(contact_id)
     check_contact_type(contact_type)
     content = TypeChange(contact_id=named.value, contact_type=contact_type)
     return Draft(Kind.CONTACT_TYPE, to_json(content), named.lane, key)

@@ -13,7 +13,7 @@ import msgspec
 
 from voyado_async.clock import as_datetime
 from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
-from voyado_async.kinds.address import address, checked_id
+from voyado_async.kinds.address import checked_id, of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.payload import to_json
 from voyado_async.models.promotions import Redeem, RedeemBy, RedeemRequest, parse_redeem
@@ -36,7 +36,7 @@ def draft(
     assignment = natural_key(content)
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:
-        lane = address(contact_id=content.contact_id).lane
+        lane = of_id(content.contact_id).lane
     return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key, natural_key=assignment)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from voyado_async.delivery import Draft, Kind, Message, NoFileForm
-from voyado_async.kinds.address import address, checked_id
+from voyado_async.kinds.address import checked_id, of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.decode import stored
 from voyado_async.models.paging import COUNT, page_params
@@ -32,7 +32,7 @@ def draft(voucher_id: str, *, contact_id: str | None = None, key: str | None = N
     natural = natural_key(VoucherRedeem(voucher_id=voucher))
     lane = f"voucher:{natural}"
     if contact_id is not None:
-        named = address(contact_id=contact_id)
+        named = of_id(contact_id)
         lane, contact_id = named.lane, named.value
     content = VoucherRedeem(voucher_id=voucher, contact_id=contact_id)
     return Draft(Kind.VOUCHER_REDEEM, to_json(content), lane, natural if key is None else key, natural_key=natural)

@@ -179,9 +179,9 @@ def checked_contact_update(
     return contact, text
 
 
-def check_contact_type(contact_type: str, path: str = "contactType") -> None:
+def check_contact_type(contact_type: object, path: str = "contactType") -> None:
     """Refuses a type that cannot be one: in a file it is the name of the contact's element (ref 6.4)."""
-    if not is_xml_name(contact_type):
+    if not isinstance(contact_type, str) or not is_xml_name(contact_type):
         raise InvalidEntry(path, "cannot be a contact type: it has to be a name that XML can carry")
 
 

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Literal
 
 from voyado_async.api.direct import Direct
+from voyado_async.api.memory import SAYS_NOTHING
 from voyado_async.api.reads import KnownContact, Reads
-from voyado_async.errors import EngageUnavailable, InvalidEntry, MultipleMatches
+from voyado_async.errors import InvalidEntry, MultipleMatches
 from voyado_async.kinds import contact_create, contact_type, contact_update
 from voyado_async.kinds.address import address, checked_id
 from voyado_async.kinds.call import Call, Operation
@@ -120,8 +121,9 @@ class Contacts:
     ) -> str | None:
         """The contact's id, or None where Engage says that nobody has this attribute (ref 4.1).
 
-        While Engage is down the last known id is served, also from before a restart. Raises EngageUnavailable where
-        nothing is known, MultipleMatches with the ids where several contacts have it, EngageRefused, InvalidEntry.
+        While Engage is down, or refuses the key, the last known id is served, also from before a restart. Raises
+        EngageUnavailable (AccessRefused) where nothing is known, MultipleMatches with the ids where several contacts
+        have it, EngageRefused, InvalidEntry.
         """
         named = address(
             email=email,
@@ -130,11 +132,13 @@ class Contacts:
             social_security_number=social_security_number,
             member_number=member_number,
         )
+        if contact_type is not None:
+            check_contact_type(contact_type)
         # The id store knows addresses, not who else of another type has one.
         stored = contact_type is None
         try:
             found = await self._reads().find_contact(named, contact_type)
-        except EngageUnavailable:
+        except SAYS_NOTHING:
             known = await self._ids.known(named.lane) if stored else None
             if known is None:
                 raise
@@ -152,9 +156,11 @@ class Contacts:
         return found.contact_id
 
     async def get(self, contact_id: str) -> KnownContact:
-        """The contact (ref 4.2). While Engage is down the last known one, with `stale` set and its `age` in seconds.
+        """The contact (ref 4.2). While Engage is down, or refuses the key, the last known one, with `stale` set and its
+        `age` in seconds.
 
-        Raises EngageUnavailable where nothing is known, EngageRefused (404 `ContactNotFound` included).
+        Raises EngageUnavailable (AccessRefused) where nothing is known, EngageNotFound (`ContactNotFound`),
+        EngageRefused, InvalidEntry.
         """
         return await self._reads().get_contact(contact_id)
 

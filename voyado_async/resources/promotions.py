@@ -11,7 +11,7 @@ from voyado_async.api.direct import Direct
 from voyado_async.api.reads import Assignments, Reads
 from voyado_async.errors import InvalidEntry, OutboxUnavailable
 from voyado_async.kinds import redeem
-from voyado_async.kinds.address import address, checked_id
+from voyado_async.kinds.address import checked_id, of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models import (
     Promotion,
@@ -65,8 +65,10 @@ class Promotions:
         """The contact's assignments (ref 3.2), redeemed ones included: check `redeemed`.
 
         One whose redemption waits in this outbox, or left it by file, shows as redeemed, so that nobody spends it twice
-        during an outage. While Engage is down these are the last known ones, also from before a restart, with `stale`
-        set and their `age` in seconds. Raises EngageUnavailable where nothing is known, EngageRefused.
+        during an outage. While Engage is down, or refuses the key, these are the last known ones, also from before a
+        restart, with `stale` set and their `age` in seconds. Raises EngageUnavailable (AccessRefused) where nothing is
+        known, EngageNotFound (`ContactNotFound`), EngageRefused, InvalidEntry; OutboxUnavailable where it cannot be
+        read what waits.
         """
         found = await self._reads().assignments(contact_id, channel)
         # What was ever redeemed from here is redeemed in an old answer, whatever the clock has done meanwhile.
@@ -80,7 +82,7 @@ class Promotions:
 
         Raises InvalidEntry, EngageUnavailable, EngageNotFound, EngageConflict (`PromotionExpired`), EngageRefused.
         """
-        named = address(contact_id=contact_id)
+        named = of_id(contact_id)
         content = {"contactId": named.value, "promotionId": checked_id("promotionId", promotion_id)}
         call = Call(Operation.ASSIGN, ids=tuple(content.items()), body=to_json(content))
         try:

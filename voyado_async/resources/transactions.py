@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from voyado_async.api.direct import Direct
 from voyado_async.api.reads import Reads, marked
-from voyado_async.kinds.address import address
+from voyado_async.kinds.address import of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models import Transaction, TransactionPage, read_transactions
 from voyado_async.models.paging import COUNT, next_offset, page_params
@@ -30,8 +30,9 @@ class Transactions:
         self._direct = direct
 
     async def list(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownTransactions:
-        """One page of the contact's receipts. While Engage is down the last known one, with `stale` set and its `age`
-        in seconds. Raises EngageUnavailable where nothing is known, EngageNotFound, EngageRefused, InvalidEntry.
+        """One page of the contact's receipts (ref 5.4). While Engage is down, or refuses the key, the last known one,
+        with `stale` set and its `age` in seconds. Raises EngageUnavailable (AccessRefused) where nothing is known,
+        EngageNotFound, EngageRefused, InvalidEntry.
         """
         call = _page_of(contact_id, offset, count)
         known = await self._reads().ask("transactions.list", call, read_transactions, contact_id=contact_id)
@@ -60,5 +61,5 @@ class Transactions:
 
 
 def _page_of(contact_id: str, offset: int, count: int) -> Call:
-    named = address(contact_id=contact_id)
+    named = of_id(contact_id)
     return Call(Operation.LIST_TRANSACTIONS, ids=(("contactId", named.value),), params=page_params(offset, count))

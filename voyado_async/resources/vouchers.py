@@ -11,7 +11,7 @@ from voyado_async.api.routes import Routes, lacking
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import InvalidEntry
 from voyado_async.kinds import voucher_redeem
-from voyado_async.kinds.address import address
+from voyado_async.kinds.address import of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.paging import COUNT, page_params
 from voyado_async.models.vouchers import VoucherPage, read_vouchers
@@ -41,8 +41,8 @@ class KnownVouchers(VoucherPage, frozen=True, kw_only=True):
 
 class Vouchers:
     """`voyado.vouchers`. A voucher whose redemption waits in this outbox shows as redeemed, so that nobody spends it
-    twice during an outage. While Engage is down the lists are the last known ones, also from before a restart, with
-    `stale` set and their `age` in seconds."""
+    twice during an outage. While Engage is down, or refuses the key, the lists are the last known ones, also from
+    before a restart, with `stale` set and their `age` in seconds."""
 
     def __init__(self, writes: Writes, outbox: Outbox, reads: Callable[[], Reads], routes: Routes) -> None:
         self._writes = writes
@@ -63,7 +63,8 @@ class Vouchers:
     async def available(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
         """A page of those that can be used. Check `redeemed`: it may be spent already and not be delivered yet.
 
-        Raises EngageUnavailable where nothing is known, EngageNotFound, EngageRefused, InvalidEntry.
+        Raises EngageUnavailable (AccessRefused) where nothing is known, EngageNotFound, EngageRefused, InvalidEntry;
+        OutboxUnavailable where it cannot be read what waits.
         """
         return await self._page("vouchers.available", Operation.AVAILABLE_VOUCHERS, contact_id, offset, count)
 
@@ -76,7 +77,7 @@ class Vouchers:
         return await self._page("vouchers.redeemed", Operation.REDEEMED_VOUCHERS, contact_id, offset, count)
 
     async def _page(self, what: str, operation: Operation, contact_id: str, offset: int, count: int) -> KnownVouchers:
-        named = address(contact_id=contact_id)
+        named = of_id(contact_id)
         call = Call(operation, ids=(("contactId", named.value),), params=page_params(offset, count))
         known = await self._reads().ask(what, call, read_vouchers, contact_id=contact_id, kept=True)
         page = marked(KnownVouchers, known)

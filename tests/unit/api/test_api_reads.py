@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ from voyado_async.api import memory
 from voyado_async.api.direct import Direct, Spacing
 from voyado_async.api.reads import Found, Reads, question_of
 from voyado_async.api.routes import routes_of
-from voyado_async.errors import ClientClosed, EngageRefused, EngageUnavailable, InvalidEntry, OutboxUnavailable
+from voyado_async.errors import (
+    AccessRefused,
+    ClientClosed,
+    EngageMisconfigured,
+    EngageRefused,
+    EngageUnavailable,
+    InvalidEntry,
+    OutboxUnavailable,
+)
+from voyado_async.events import Event, Problem, Problems, ProblemSolved
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.outbox.shelf import Answer as Kept
@@ -53,7 +62,8 @@ async def reading(
 ) -> AsyncIterator[tuple[Reads, Loopback, FakeClock]]:
     clock = FakeClock()
     async with loopback(*answers) as place, calling(place.url) as http:
-        direct = Direct(http, routes_of(3), clock=clock, timeout=timeout, rate=rate)
+        problems = Problems(options.pop("emit", print))
+        direct = Direct(http, routes_of(3), clock=clock, timeout=timeout, rate=rate, problems=problems)
         reads = Reads(direct, clock=clock, cache_ttl=ttl, mark=options.pop("mark", Marks()), **options)
         try:
             yield reads, place, clock
@@ -192,17 +202,52 @@ async def test_a_hanging_engage_ends_within_the_read_time_out() -> None:
             await reads.assignments(CONTACT)
 
 
-@pytest.mark.parametrize(("told", "known"), [(error(404, "ContactNotFound"), False), (answer(401), True)])
-async def test_what_engage_denies_is_known_no_longer_but_a_wrong_key_denies_nothing(told: bytes, known: bool) -> None:
-    async with reading(OFFERS, told, answer(500), ttl=0) as (reads, _, _clock):
+async def test_what_engage_denies_is_known_no_longer() -> None:
+    async with reading(OFFERS, error(404, "ContactNotFound"), answer(500), ttl=0) as (reads, _, _clock):
         await reads.assignments(CONTACT)
         with pytest.raises(EngageRefused):
             await reads.assignments(CONTACT)
-        if known:
-            assert (await reads.assignments(CONTACT)).stale
-        else:
-            with pytest.raises(EngageUnavailable):
+        with pytest.raises(EngageUnavailable):
+            await reads.assignments(CONTACT)
+
+
+@pytest.mark.parametrize(
+    ("told", "refused"),
+    [
+        (answer(401), AccessRefused),
+        (answer(403), AccessRefused),
+        (error(500, "InvalidSystemConfiguration"), EngageMisconfigured),
+    ],
+)
+async def test_a_wrong_set_up_denies_nothing_customers_see_what_was_known_last(
+    told: bytes, refused: type[EngageRefused]
+) -> None:
+    """A key that is changed at night takes no page down; where nothing is known the error says what is to be mended."""
+    async with reading(OFFERS, told, answer(500), ttl=0) as (reads, _, _clock):
+        await reads.assignments(CONTACT)
+        for _ in range(2):
+            offers = await reads.assignments(CONTACT)
+            assert ([offer.id for offer in offers], offers.stale) == (["a-1"], True)
+    async with reading(told) as (reads, _, _clock):
+        with pytest.raises(refused):
+            await reads.assignments(CONTACT)
+
+
+async def test_a_refused_key_is_told_once_for_each_call_and_when_it_is_over() -> None:
+    told: list[Event] = []
+    answers = (OFFERS, answer(401), answer(401), answer(500), answer(403), error(404, "ContactNotFound"), answer(401))
+    async with reading(*answers, ttl=0, emit=told.append) as (reads, _, _clock):
+        for _ in answers:
+            with suppress(EngageRefused):
                 await reads.assignments(CONTACT)
+    where = "promotions.assignments"
+    assert [(type(each), each.where, each.code) for each in told if isinstance(each, Problem | ProblemSolved)] == [
+        (Problem, where, "401"),
+        (ProblemSolved, where, "401"),
+        (Problem, where, "403"),
+        (ProblemSolved, where, "403"),
+        (Problem, where, "401"),
+    ]
 
 
 # memory ---------------------------------------------------------------------------------------------------------------
@@ -441,6 +486,7 @@ async def test_many_callers_share_one_failure() -> None:
         failures = await asyncio.gather(*(reads.find_contact(ANNA) for _ in range(5)), return_exceptions=True)
     assert len(place.seen) == 1
     assert all(isinstance(failure, EngageUnavailable) for failure in failures)
+    assert len(set(map(id, failures))) == len(failures), "each has the traceback of his own call"
 
 
 async def test_a_cancelled_caller_does_not_take_the_answer_from_the_others() -> None:
@@ -533,7 +579,7 @@ async def test_more_reads_than_the_budget_allows_are_unavailable_and_send_nothin
 @asynccontextmanager
 async def direct_calls(*answers: Answer | bytes) -> AsyncIterator[tuple[Direct, Loopback]]:
     async with loopback(*answers) as place, calling(place.url) as http:
-        yield Direct(http, routes_of(3), clock=FakeClock(), timeout=3, rate=1000), place
+        yield Direct(http, routes_of(3), clock=FakeClock(), timeout=3, rate=1000, problems=Problems(print)), place
 
 
 async def test_a_direct_write_answers_the_body() -> None:

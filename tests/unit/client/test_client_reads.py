@@ -14,9 +14,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from voyado_async import EngageNotFound, EngageUnavailable, MultipleMatches, Settings, VoyadoClient
+from voyado_async import (
+    AccessRefused,
+    EngageNotFound,
+    EngageUnavailable,
+    MultipleMatches,
+    Settings,
+    VoyadoClient,
+)
 from voyado_async import client as client_module
 from voyado_async.clock import SystemClock
+from voyado_async.events import Event, Problem
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.resources import contact_ids
 from voyado_async.sandbox import Sandbox
@@ -175,6 +183,26 @@ async def test_a_restart_during_an_outage_still_knows_offers_and_ids_and_says_ho
         ):
             with pytest.raises(EngageUnavailable):
                 await question
+
+
+async def test_a_key_that_is_refused_takes_no_page_down_and_is_told_where_nothing_is_known(
+    sandbox: Sandbox, cached: Settings
+) -> None:
+    """Keys are changed at night; customers see what was known last, and the log says what is to be mended."""
+    anna, offer = anna_and_her_offer(sandbox)
+    async with worker(cached) as before:
+        await before.contacts.find(email="anna@example.com")
+        await before.promotions.assignments(anna)
+    told: list[Event] = []
+    rotated = msgspec.structs.replace(cached, api_key="yesterday's", cache_ttl=0)
+    async with VoyadoClient(rotated, drain=False, listeners=[told.append]) as after:
+        assert await after.contacts.find(email="anna@example.com") == anna
+        offers = await after.promotions.assignments(anna)
+        assert ([each.id for each in offers], offers.stale) == ([offer.id], True)
+        with pytest.raises(AccessRefused):
+            await after.contacts.get(anna)
+    problems = [each.where for each in told if isinstance(each, Problem)]
+    assert problems == ["contacts.find", "promotions.assignments", "contacts.get"]
 
 
 async def test_a_second_worker_knows_in_an_outage_what_the_first_one_read(sandbox: Sandbox, cached: Settings) -> None:
