@@ -87,6 +87,9 @@ class Porter:
 
     async def _request_of(self, message: Message, *, probe: bool) -> Request | None:
         """What to send, after a look where that comes first. None: that settled it, or it is handed back."""
+        known = self._hands.found(message)
+        if known is not None:
+            return await self._change(message, known, probe=probe)
         try:
             if not self._carrier.looks_first(message):
                 return self._carrier.request(message)
@@ -111,8 +114,8 @@ class Porter:
             case SameContact() if message.lane_key.startswith(CONTACT):
                 return await self._change(message, found, probe=probe)
             case SameContact():
-                # In the joined lane something older may come first; when it is its turn it is looked up again.
-                await self._hands.join(message, found.contact_id)
+                # In the joined lane something older may come first: then it is looked up again when it is its turn.
+                await self._hands.join(message, found.contact_id, found)
                 return None
         await self._settle(message, found, State.PENDING, "look_up")
         return None

@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Callable
 
 from voyado_async.clock import Clock
-from voyado_async.delivery import Message
+from voyado_async.delivery import Message, SameContact
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.rests import Rests
-from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.store import Outbox
 
 JOIN_WAIT = 0.02
 """Seconds between two looks whether a lane that is to be joined has finished its request."""
+
+STILL_SO = 5.0
+"""Seconds for which what a look-up told is acted upon without asking again, where its entry had to be taken anew."""
 
 
 class Hands:
@@ -36,6 +39,8 @@ class Hands:
         self._wanted: Counter[int] = Counter()
         """Lanes that wait to be joined: nothing more of them is claimed."""
         self._joins = 0
+        self._found: dict[str, tuple[int, SameContact, float]] = {}
+        """By the lane that is being joined: the entry that was looked up, what that told, and when."""
         self.lanes: set[int] = set()
         """Lanes of which an entry is in hand, or that are just being joined."""
         self.confirming: set[int] = set()
@@ -68,8 +73,15 @@ class Hands:
         self.confirming.discard(message.id)
         self._wake()
 
-    async def join(self, message: Message, contact_id: str) -> None:
-        """The lane of an address and the lane of the id are one contact's: join them once neither is in hand.
+    def found(self, message: Message) -> SameContact | None:
+        """What a look-up has just told of this entry, where nothing else of its contact came in hand since; else it has
+        to be asked again, for the address may be somebody else's by now."""
+        entry, found, when = self._found.pop(message.lane_key, (0, None, 0.0))
+        return found if entry == message.id and self._clock.monotonic() - when < STILL_SO else None
+
+    async def join(self, message: Message, contact_id: str, found: SameContact | None = None) -> None:
+        """The lane of an address and the lane of the id are one contact's: join them once neither is in hand. `found`:
+        the look-up that has just told so.
 
         Lanes of contacts wait for nobody, so those who wait here never wait for each other. A stop ends it, undone.
         """
@@ -85,6 +97,8 @@ class Hands:
                 if not others & self.lanes:
                     self.lanes |= others
                     self._joins += 1
+                    if found is not None and not wanted:  # nothing has happened since that was told
+                        self._keep(contact_lane(contact_id), message, found)
                     try:
                         if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
                             if (joined := await self._outbox.lane_of(contact_id)) is not None:
@@ -97,3 +111,8 @@ class Hands:
                 await self._clock.sleep(JOIN_WAIT)
         finally:
             self._wanted -= Counter(wanted)
+
+    def _keep(self, lane: str, message: Message, found: SameContact) -> None:
+        now = self._clock.monotonic()
+        self._found = {lane: each for lane, each in self._found.items() if now - each[2] < STILL_SO}
+        self._found[lane] = (message.id, found, now)

@@ -187,6 +187,15 @@ async def test_an_update_by_another_name_is_resolved_at_delivery(
     outcome = await entry.wait(timeout=10)
     assert (outcome.state, outcome.contact_id) == (State.DELIVERED, anna.id)
     assert sandbox.journal.applied(anna.id) == [{"city": "Lund", "preferences.acceptsSms": True}]
+    assert len(sandbox.journal.requests("GET")) == 1, "one look-up, also where nobody knew whose address it is"
+
+
+async def test_a_creation_that_updates_whom_it_finds_looks_once(voyado: VoyadoClient, sandbox: Sandbox) -> None:
+    anna = sandbox.state.add_contact(email="anna@example.com", city="Malmö")
+    entry = await voyado.contacts.create({"email": "anna@example.com", "city": "Lund"}, on_existing="update")
+    assert (await entry.wait(timeout=10)).contact_id == anna.id
+    assert len(sandbox.journal.applied(anna.id)) == 1
+    assert len(sandbox.journal.requests("GET")) == 1
 
 
 async def test_consents_and_preferences_are_sent_and_read_as_engage_has_them(

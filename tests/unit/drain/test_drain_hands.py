@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from fakes import FakeClock, rest
 
-from voyado_async.delivery import Kind, Message
+from voyado_async.delivery import Kind, Message, SameContact
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.hands import Hands
 from voyado_async.drain.rests import Rests
@@ -16,6 +16,8 @@ from voyado_async.outbox.store import Outbox
 
 EMAIL, ANNA = 1, 2
 """The lane of an address, and that of the contact whom it turns out to be."""
+
+FOUND = SameContact("anna", 200)
 
 
 def message(entry: int, lane: int = EMAIL) -> Message:
@@ -132,3 +134,43 @@ async def test_a_lane_that_rests_rests_on_in_the_lane_that_it_joins(
     assert await hands.claim(10, 0) == []
     await clock.advance(2)
     assert [each.id for each in await hands.claim(10, 0)] == [7]
+
+
+async def test_what_a_look_up_told_holds_for_the_next_turn_of_its_entry_and_once(hands: Hands) -> None:
+    await hands.join(message(7), "anna", FOUND)
+    assert hands.found(message(7, ANNA)) == FOUND
+    assert hands.found(message(7, ANNA)) is None
+
+
+async def test_it_is_asked_again_where_something_older_of_the_contact_came_first(hands: Hands) -> None:
+    """An older change may give the address to somebody else."""
+    await hands.join(message(7), "anna", FOUND)
+    assert hands.found(message(6, ANNA)) is None
+    assert hands.found(message(7, ANNA)) is None
+
+
+async def test_it_is_asked_again_where_the_join_had_to_wait_for_a_request_of_the_contact(
+    hands: Hands, clock: FakeClock
+) -> None:
+    hands.lanes.add(ANNA)
+    join = asyncio.create_task(hands.join(message(7), "anna", FOUND))
+    await clock.advance(1)
+    hands.free(ANNA)
+    await clock.until(join.done, within=1)
+    assert hands.found(message(7, ANNA)) is None
+
+
+async def test_it_is_asked_again_after_a_while_and_what_nobody_asks_for_goes(
+    hands: Hands, store: Store, clock: FakeClock
+) -> None:
+    for _ in range(2):
+        store.heads = {EMAIL: 7}
+        await hands.join(message(7), "anna", FOUND)
+        await clock.advance(5)
+    assert hands.found(message(7, ANNA)) is None
+    store.heads = {EMAIL: 7}
+    await hands.join(message(7), "anna", FOUND)
+    store.heads = {EMAIL: 8}
+    await clock.advance(5)
+    await hands.join(message(8), "bo", FOUND)
+    assert list(hands._found) == ["contact:bo"]
