@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from entries import OpenOutbox, StandingClock, bring_to, claimed, file_named, put, spool, state_of
+from entries import OpenOutbox, StandingClock, bring_to, claimed, file_named, move, put, spool, state_of
 
 from voyado_async.delivery import Draft
 from voyado_async.errors import InvalidEntry, TransitionRefused
@@ -18,7 +18,7 @@ from voyado_async.outbox import writer
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.store import EntryFilter, Outbox
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 
@@ -94,6 +94,19 @@ async def test_no_byte_of_a_forgotten_contact_is_left(outbox: Outbox, operations
     counts = await outbox.counts()
     assert (counts.forgotten, counts.balanced) == (4, True)
     assert all(finding.ok for finding in await outbox.verify())
+
+
+async def test_somebody_else_s_entry_no_longer_names_a_forgotten_contact(
+    outbox: Outbox, operations: Operations, tmp_path: Path
+) -> None:
+    """Rejected, because both have its address: it stays with the other one's id."""
+    (shared,) = await put(outbox, contact_update.draft(address(email="shared@example.com"), {"city": "Lund"}))
+    reason = f"MultipleMatches: {ANNA.upper()}, {BO}"
+    assert await move(outbox, shared, State.PENDING, State.REJECTED, reason=reason)
+    assert (await operations.forget(ANNA)).entries == 0
+    assert (await outbox.get(shared)).reason == f"MultipleMatches: forgotten, {BO}"
+    assert found_in(tmp_path) == []
+    assert await operations.entries(EntryFilter(error="MultipleMatches")) != [], "it is still found by its code"
 
 
 @pytest.mark.parametrize("name", [ANNA, "email:plantedmail@example.com"])

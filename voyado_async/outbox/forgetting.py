@@ -5,6 +5,7 @@ Deleted content is overwritten with zeros (`writer.py` asks for that), so that n
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from voyado_async.outbox import moves
@@ -23,6 +24,11 @@ def forget(connection: sqlite3.Connection, *, query: str, lane: int, limit: int,
     connection.execute(SQL["count_action"], {"id": action, "count": len(ids)})
     moves.refresh(connection, [lane], now)
     return len(ids)
+
+
+def without_name(reason: str, contact_id: str) -> str:
+    """A reason that names this contact in either case, without it."""
+    return re.sub(re.escape(contact_id), "forgotten", reason, flags=re.IGNORECASE)
 
 
 def forget_names(connection: sqlite3.Connection, held: Held) -> None:

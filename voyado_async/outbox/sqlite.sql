@@ -868,6 +868,15 @@ SELECT address, id FROM contact WHERE address = :lane OR id IN (
 -- They are not known any more.
 DELETE FROM contact WHERE address IN (SELECT value FROM json_each(:addresses));
 
+-- name: reasons_that_name
+-- The rejected entries whose reason names this contact among others that have the same attribute.
+SELECT id, reason FROM entry WHERE state = 'rejected' AND instr(lower(reason), lower(:contact)) > 0;
+
+-- name: forget_in_reasons
+-- What else was said stays.
+UPDATE entry SET reason = said.value ->> 2 FROM json_each(:reasons) AS said
+WHERE entry.id = said.value ->> 0 AND entry.state = 'rejected' AND entry.reason = said.value ->> 1;
+
 -- name: forget_lanes
 -- Lanes that are empty lose their name; the lane itself goes with the next purge, so that no id is used twice.
 UPDATE lane SET key = 'forgotten:' || id WHERE id IN (SELECT value FROM json_each(:lanes))

@@ -14,7 +14,7 @@ import msgspec
 from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import TransitionRefused
-from voyado_async.outbox import forgetting, operator_moves, replaying
+from voyado_async.outbox import forgetting, moves, operator_moves, replaying
 from voyado_async.outbox.backup import copy
 from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
@@ -287,7 +287,19 @@ class OperatorPart:
                     if count < FORGET:
                         break
         await self._writer.call(partial(forgetting.forget_names, held=held))
+        for contact_id in held.ids:
+            await self._forget_in_reasons(contact_id)
         return forgotten
+
+    async def _forget_in_reasons(self, contact_id: str) -> None:
+        """Entries that name somebody else by an attribute that the contact has as well: it stands in their reason."""
+        rows = await self._rows("reasons_that_name", contact=contact_id)
+        reasons = [(entry, reason, forgetting.without_name(reason, contact_id)) for entry, reason in rows]
+        for start in range(0, len(reasons), FORGET):
+            some = reasons[start : start + FORGET]
+            values = {"reasons": as_json(some)}
+            step = partial(moves.run, query="forget_in_reasons", values=values)
+            await self._writer.call(step, rows=len(some))
 
     async def scrub(self) -> Scrubbed:
         return await self._writer.scrub()
