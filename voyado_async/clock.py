@@ -5,7 +5,6 @@ Instants are integers: milliseconds since 1970, UTC. Durations of the loop (`mon
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -37,7 +36,9 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        from asyncio import sleep  # here: most calls of the command line never wait
+
+        await sleep(seconds)
 
 
 def as_datetime(instant: int) -> datetime:

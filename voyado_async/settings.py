@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from voyado_async.errors import ConfigurationError
+from voyado_async.version import VERSION
 
 PREFIX = "VOYADO_"
 CONFIG = "VOYADO_CONFIG"
@@ -61,15 +62,6 @@ FORMS: dict[str, tuple[str, str]] = {
 """Texts that must have a certain form, and how to say so."""
 
 
-def _own_user_agent() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # here: it costs the shop's import 8 ms
-
-    try:
-        return f"voyado-async/{version('voyado-async')}"
-    except PackageNotFoundError:  # run from a source tree
-        return "voyado-async/unknown"
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, checked. Durations are seconds and may be fractions.
 
@@ -87,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_version: Annotated[Literal[2, 3], Meta(description="3 is current, 2 the older one (ref 1.1, 1.8).")] = 3
     user_agent: Annotated[
         str, Meta(description="Sent with every call; mandatory, of the form System/Version (ref 1.2).")
-    ] = msgspec.field(default_factory=_own_user_agent)
+    ] = f"voyado-async/{VERSION}"
     outbox: Annotated[str, Meta(description="The database file; told as an absolute path.")] = "outbox.db"
     timeout: Annotated[
         float,

@@ -131,6 +131,9 @@ CREATE UNIQUE INDEX entry_key ON entry (key, kind) WHERE key IS NOT NULL;
 CREATE INDEX entry_natural ON entry (natural_key, kind) WHERE natural_key IS NOT NULL;
 CREATE INDEX entry_released ON entry (released_key, kind) WHERE released_key IS NOT NULL;
 CREATE INDEX entry_refused ON entry (id) WHERE state = 'rejected';
+CREATE INDEX entry_dropped ON entry (id) WHERE state = 'discarded';
+-- What failed, by code. Writing and delivering at the first attempt never touch it.
+CREATE INDEX entry_reason ON entry (reason, id) WHERE reason IS NOT NULL;
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
 -- The longest waiting first; new entries only lengthen it.
 CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
@@ -140,6 +143,7 @@ CREATE INDEX entry_settled ON entry (lane, kind, id) WHERE settled = 1;
 CREATE INDEX entry_rejected ON entry (lane, id) WHERE state = 'rejected';
 -- All that is asked of many of them, so that counting their lines reads nothing else; SQLite wants the state there, too.
 CREATE INDEX entry_exhausted ON entry (id, changed, lines, state) WHERE state = 'exhausted';
+CREATE INDEX entry_left ON entry (id) WHERE state = 'spooled' OR state = 'uploaded' OR state = 'imported';
 CREATE INDEX entry_outage ON entry (id) WHERE state = 'exhausted' AND outage = 1;
 CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
 CREATE INDEX entry_in_force ON entry (lane, id) WHERE in_force = 1;

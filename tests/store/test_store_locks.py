@@ -12,7 +12,8 @@ import pytest
 
 from voyado_async.clock import SystemClock
 from voyado_async.errors import VoyadoError
-from voyado_async.outbox.sqlite import open_outbox, readable_schema
+from voyado_async.outbox.glance import readable_schema
+from voyado_async.outbox.sqlite import open_outbox
 
 BASE_URL = "https://shop.voyado.com"
 

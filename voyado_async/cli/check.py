@@ -18,8 +18,8 @@ from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import looking, run, view
 from voyado_async.cli.report import json_option, table, tell_json, tell_lines
 from voyado_async.errors import VoyadoError
+from voyado_async.outbox.glance import readable_schema
 from voyado_async.outbox.migrate import newest
-from voyado_async.outbox.sqlite import readable_schema
 from voyado_async.settings import PREFIX, Settings
 
 FIXED_SQLITE = (3, 51, 3)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.opening import looking, run
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
+from voyado_async.outbox.choosing import entries
+from voyado_async.outbox.glance import glance
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, EntryRecord
-from voyado_async.settings import Settings
+from voyado_async.outbox.store import EntryRecord
 
 COLUMNS = ("ID", "KIND", "STATE", "WRITTEN", "TRIES", "CONTACT", "REASON")
 
@@ -66,7 +67,8 @@ class ListReport(msgspec.Struct, frozen=True):
 def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters: Any) -> None:
     """List entries, newest first, without their content."""
     settings = invocation.settings()
-    found = run(_entries(settings, filter_of(**filters, limit=limit + 1)))
+    wanted = filter_of(**filters, limit=limit + 1)
+    found = glance(str(settings.outbox_path), partial(entries, which=wanted))
     report = ListReport(str(settings.outbox_path), [report_of(entry) for entry in found[:limit]], len(found) > limit)
     if as_json:
         tell_json(report)
@@ -80,11 +82,6 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
         tell_lines(table([COLUMNS, *rows]))
     if report.more:
         click.echo(f"there are more than {limit}; --limit shows them", err=True)
-
-
-async def _entries(settings: Settings, which: EntryFilter) -> list[EntryRecord]:
-    async with looking(settings) as outbox:
-        return await outbox.entries(which)
 
 
 def report_of(entry: EntryRecord) -> EntryReport:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,15 +13,19 @@ import msgspec
 from voyado_async.cli.failure import WrongUsage
 from voyado_async.cli.files_advice import advice
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.opening import CLOCK, changing, looking, run
 from voyado_async.cli.report import age, json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
-from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox import looking
+from voyado_async.outbox.glance import glance
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
+
+if TYPE_CHECKING:
+    from voyado_async.outbox.sqlite import SqliteOutbox
 
 COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
 
@@ -83,13 +88,15 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_
     if carried is not None and withdraw is not None:
         raise click.UsageError("--carried and --withdraw exclude each other")
     if carried is not None or withdraw is not None:
+        from voyado_async.cli.opening import run  # here: listing needs no event loop
+
         moved = run(_carried(settings, carried) if carried is not None else _withdraw(settings, withdraw or ""))
         if as_json:
             tell_json(moved)
         else:
             tell_lines([f"{moved.file} is {moved.state}; {moved.moved} entries moved"])
         return
-    report = run(_files(settings))
+    report = _files(settings)
     if as_json:
         tell_json(report)
         return
@@ -103,14 +110,16 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_
     tell_lines(report.advice)
 
 
-async def _files(settings: Settings) -> FilesReport:
-    async with looking(settings) as outbox:
-        found = await outbox.files(open_only=False)
+def _files(settings: Settings) -> FilesReport:
+    path = str(settings.outbox_path)
+    found = glance(path, partial(looking.files, open_only=False))
     reports = [file_report(file) for file in found]
-    return FilesReport(outbox.path, str(settings.spool_path), reports, advice(found, settings))
+    return FilesReport(path, str(settings.spool_path), reports, advice(found, settings))
 
 
 async def _carried(settings: Settings, name: str) -> MovedReport:
+    from voyado_async.cli.opening import changing
+
     async with changing(settings) as outbox:
         file = await _named(outbox, name)
         if file.carried:
@@ -118,20 +127,24 @@ async def _carried(settings: Settings, name: str) -> MovedReport:
         _refuse_unless_spooled(file, "carried")
         action = await outbox.begin_action(who(), "files --carried", file.name, None)
         moved = await outbox.update_file(
-            file.id, state="uploaded", now=CLOCK.now(), entries_to=State.UPLOADED, carried=True
+            file.id, state="uploaded", now=SystemClock().now(), entries_to=State.UPLOADED, carried=True
         )
         await outbox.end_action(action, moved)
         return MovedReport(outbox.path, file.name, "uploaded", moved)
 
 
 async def _withdraw(settings: Settings, name: str) -> MovedReport:
+    import asyncio
+
+    from voyado_async.cli.opening import changing
+
     async with changing(settings) as outbox:
         file = await _named(outbox, name)
         if file.state == "withdrawn":
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "withdrawn")
         action = await outbox.begin_action(who(), "files --withdraw", file.name, None)
-        moved = await outbox.update_file(file.id, state="withdrawn", now=CLOCK.now(), entries_to=State.PENDING)
+        moved = await outbox.update_file(file.id, state="withdrawn", now=SystemClock().now(), entries_to=State.PENDING)
         await outbox.end_action(action, moved)
         # Only after the database has let go of it; what a crash leaves here is removed by whoever drains.
         from voyado_async.fallback.spool import Spool  # here: it brings lxml
@@ -173,7 +186,7 @@ def file_report(file: FileRecord) -> FileReport:
 
 
 def _row(file: FileReport) -> tuple[str, ...]:
-    old = "-" if file.created is None else age(CLOCK.now() / 1000 - file.created.timestamp())
+    old = "-" if file.created is None else age(SystemClock().now() / 1000 - file.created.timestamp())
     state = f"{file.state} by hand" if file.carried else file.state
     sizes = (str(file.entries), str(file.lines), str(file.size))
     history = (shown(file.uploaded), shown(file.seen), shown(file.imported))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 
 import click
 import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.opening import looking, run
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.outbox.glance import glance
+from voyado_async.outbox.looking import actions
 from voyado_async.outbox.operator_store import Action
-from voyado_async.settings import Settings
 
 COLUMNS = ("WHEN", "WHO", "WHAT", "WHICH", "ENTRIES", "REASON")
 
@@ -46,13 +47,8 @@ class LogReport(msgspec.Struct, frozen=True):
 @pass_invocation
 def log(invocation: Invocation, limit: int, as_json: bool) -> None:
     """Show what operators did: who, when, what, why."""
-
-    async def go(settings: Settings) -> list[Action]:
-        async with looking(settings) as outbox:
-            return await outbox.actions(limit)
-
-    settings = invocation.settings()
-    report = LogReport(str(settings.outbox_path), [_report(action) for action in run(go(settings))])
+    path = str(invocation.settings().outbox_path)
+    report = LogReport(path, [_report(action) for action in glance(path, partial(actions, limit=limit))])
     if as_json:
         tell_json(report)
         return

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voyado_async.clock import SystemClock
-from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox, readable_schema
+from voyado_async.outbox.glance import readable_schema
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.status import Plan
 from voyado_async.settings import Settings

@@ -10,6 +10,7 @@ import click
 from voyado_async.cli.failure import Failure, WrongUsage, failure_of
 from voyado_async.cli.invocation import Invocation
 from voyado_async.errors import VoyadoError
+from voyado_async.version import VERSION
 
 
 class Lazy(NamedTuple):
@@ -94,7 +95,7 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(package_name="voyado-async", message="%(version)s")
+@click.version_option(VERSION, message="%(version)s")
 @click.option(
     "--config",
     type=click.Path(dir_okay=False),

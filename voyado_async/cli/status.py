@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import click
 import msgspec
 
 from voyado_async.cli.failure import PERSON_NEEDED
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.opening import looking, run, told_to_stop, view
 from voyado_async.cli.parameters import DURATION
 from voyado_async.cli.report import age, json_option, tell_json, tell_lines
 from voyado_async.cli.status_lines import lines_of
-from voyado_async.resources.status import Advice, Plan, Status
+from voyado_async.clock import SystemClock
+from voyado_async.outbox.glance import glance
+from voyado_async.outbox.lock import is_drained
+from voyado_async.outbox.looking import overview
+from voyado_async.resources.status import HOUR_OF_SPANS, Advice, Plan, Status, status_of
 from voyado_async.settings import Settings
 
 
@@ -95,9 +98,11 @@ def status(
         raise click.UsageError("--check looks once; leave --watch out")
     settings = invocation.settings()
     if watch:
+        from voyado_async.cli.opening import run  # here: one look needs no event loop
+
         run(_watch(settings, interval, as_json=as_json))
         return
-    found = with_limits(run(_status(settings)), limits)
+    found = with_limits(_status(settings), limits)
     if as_json:
         tell_json(found)
     else:
@@ -116,12 +121,17 @@ def with_limits(found: Status, limits: Limits) -> Status:
     )
 
 
-async def _status(settings: Settings) -> Status:
-    async with looking(settings) as outbox:
-        return await view(outbox, Plan.of(settings)).status()
+def _status(settings: Settings) -> Status:
+    path, now = str(settings.outbox_path), SystemClock().now()
+    found = glance(path, partial(overview, now=now, spans=HOUR_OF_SPANS))
+    return status_of(found, outbox=path, now=now, running=is_drained(f"{path}-drain"), plan=Plan.of(settings))
 
 
 async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
+    import asyncio
+
+    from voyado_async.cli.opening import looking, told_to_stop, view
+
     told = told_to_stop()
     with ExitStack() as stack:
         draw: Callable[[Sequence[str]], None] = tell_lines

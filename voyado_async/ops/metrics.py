@@ -7,7 +7,6 @@ id, a key or an address, so that the number of series does not grow.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from voyado_async.events import AttemptMade, Event, Settled
 from voyado_async.resources.status import Status
+from voyado_async.version import VERSION
 
 REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 65)
 """Engage promises nothing; 4.5 s is its point of no return, 65 s our time-out (ref 2.2)."""
@@ -89,7 +89,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        Info("voyado", "What runs here.", registry=self._registry).info({"version": version("voyado-async")})
+        Info("voyado", "What runs here.", registry=self._registry).info({"version": VERSION})
         self._attempts = Counter(
             "voyado_attempts", "Attempts of this process by what they came to; status is empty where no answer came.",
             ("what", "outcome", "status"), registry=self._registry,

@@ -8,7 +8,8 @@ store.py       what a stage may ask of an outbox
 sqlite.py      the store in one SQLite file          sqlite.sql     its named queries
 writer.py      group commit
 moves.py       what happens inside one transaction   file_moves.py  the same for fallback files
-overview.py    what it says of itself in one look     looking.py     the reads behind it
+overview.py    what it says of itself in one look    looking.py     the reads behind it
+choosing.py    which entries fit a filter            glance.py      a look from outside, without an event loop
 lock.py        the writers' turn, the right to drain
 wake.py        a poke across processes
 shelf.py       answers of Engage that outlive a process: nothing depends on them

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.operator_store import Action
 from voyado_async.outbox.overview import SPAN, FileTotals, Flow, Overview, Standing
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
@@ -73,12 +74,23 @@ def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
         due_since=earliest(database, "due_since"),
         last_enqueued=newest[0] if newest else None,
         files=[struct_of(FileTotals, row) for row in database.execute(SQL["file_totals"]).fetchall()],
-        open_files=[struct_of(FileRecord, row) for row in database.execute(SQL["open_files"]).fetchall()],
+        open_files=files(database, open_only=True),
         breaker=None if breaker is None else msgspec.json.decode(breaker, type=BreakerRecord),
         drainer=None if drainer is None else msgspec.json.decode(drainer, type=DrainerRecord),
         base_url=facts.get("base_url"),
         flow=flow(database, found.enqueued, now, spans),
     )
+
+
+def files(database: sqlite3.Connection, *, open_only: bool) -> list[FileRecord]:
+    """The fallback files, oldest first; or those that have not wholly left. A day of outage makes some dozens."""
+    rows = database.execute(SQL["open_files" if open_only else "files"]).fetchall()
+    return [struct_of(FileRecord, row) for row in rows]
+
+
+def actions(database: sqlite3.Connection, *, limit: int) -> list[Action]:
+    """What operators did, newest first."""
+    return [struct_of(Action, row) for row in database.execute(SQL["actions"], {"limit": limit}).fetchall()]
 
 
 def earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:
@@ -124,13 +136,13 @@ def flow(database: sqlite3.Connection, enqueued: int, now: int, spans: int) -> l
     edges = []
     lowest = 1
     for span in range(first, last + 1):
-        lowest = _first_written(database, span * SPAN, lowest, enqueued + 1)
+        lowest = first_written(database, span * SPAN, lowest, enqueued + 1)
         edges.append(lowest)
     edges.append(enqueued + 1)
     return [Flow(span * SPAN, edges[i + 1] - edges[i], moved[span]) for i, span in enumerate(moved)]
 
 
-def _first_written(database: sqlite3.Connection, since: int, lowest: int, end: int) -> int:
+def first_written(database: sqlite3.Connection, since: int, lowest: int, end: int) -> int:
     """The first id of those from `lowest` up to `end` that was written at `since` or later; `end` where none was."""
     while lowest < end:
         middle = (lowest + end) // 2

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +32,9 @@ class Migration(NamedTuple):
     sql: str
 
 
-def migrations_dir() -> Traversable:
+def migrations_dir() -> Path:
     """The folder with the migrations: inside the wheel, or beside the package in a checkout."""
-    packaged = files("voyado_async") / "migrations"
+    packaged = Path(__file__).parents[1] / "migrations"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
@@ -51,6 +50,7 @@ def migrations(dialect: str = "sqlite") -> list[Migration]:
     return found
 
 
+@cache
 def newest() -> int:
     """The schema version that this code writes."""
     return migrations()[-1].version

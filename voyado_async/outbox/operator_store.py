@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,7 +12,9 @@ from voyado_async.delivery import Draft
 from voyado_async.outbox.replaying import Content, Plan, Road
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
-from voyado_async.outbox.writer import Scrubbed
+
+if TYPE_CHECKING:
+    from voyado_async.outbox.writer import Scrubbed
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -68,8 +70,8 @@ class OperatorOutbox(Outbox, Protocol):
         ...
 
     def select(self, which: EntryFilter) -> AsyncIterator[list[int]]:
-        """The ids of the entries that fit, oldest first, in pieces; `limit` is not looked at. What is written later
-        than the first piece was read is not among them."""
+        """The ids of the entries that fit, in pieces and in no order; `limit` is not looked at. What is written later
+        than the first piece was read is not among them; what moves meanwhile may come twice."""
         ...
 
     async def plan_replay(self, ids: Sequence[int], content: Content, *, via: Road, again: bool) -> list[Plan]:

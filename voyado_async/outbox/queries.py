@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _ROW = re.compile(r"VALUES (\(.*?\))(?= ON CONFLICT|\n\)|\s*;?\s*$)", re.DOTALL)
@@ -45,4 +45,4 @@ class Queries:
 @cache
 def load(dialect: str) -> Queries:
     """The queries of one dialect."""
-    return Queries((files("voyado_async.outbox") / f"{dialect}.sql").read_text(encoding="utf-8"))
+    return Queries(Path(__file__).with_name(f"{dialect}.sql").read_text(encoding="utf-8"))

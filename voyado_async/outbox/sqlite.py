@@ -17,7 +17,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -31,8 +30,9 @@ from voyado_async.errors import (
     OutboxMismatch,
     OutboxUnavailable,
 )
-from voyado_async.outbox import file_moves, looking, moves, overview, purging
+from voyado_async.outbox import choosing, file_moves, looking, moves, overview, purging
 from voyado_async.outbox.adding import Prepared
+from voyado_async.outbox.glance import check_size, check_sqlite, in_snapshot, readable_schema, unreadable
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
@@ -64,9 +64,6 @@ R = TypeVar("R")
 SPAN = 5_000
 """Ids that one look at many entries takes: a few milliseconds of the reader."""
 
-MOST_REJECTED = 20_000
-"""Where there are more rejected entries than this, the newest of them are not far."""
-
 HISTORY = 7 * 86_400_000
 """How long it is known what came where, span by span (ms)."""
 
@@ -80,9 +77,6 @@ MOST_CONTACTS = 200_000
 """Addresses that the id store knows at most: some 40 MB."""
 
 _FAR = 1 << 62
-_OLDEST_SQLITE = (3, 38, 0)
-"""RETURNING came with 3.35, STRICT with 3.37, ``->>`` with 3.38."""
-_SMALLEST_PAGE = 512
 
 
 class SqliteOutbox(OperatorPart):
@@ -170,10 +164,8 @@ class SqliteOutbox(OperatorPart):
             raise ClientClosed(f"the outbox {self.path} is closed")
         try:
             return await self._reader.run(look)
-        except sqlite3.OperationalError as error:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be read now ({error})") from error
         except sqlite3.DatabaseError as error:
-            raise OutboxDamaged(f"the outbox {self.path} is damaged ({error}). Run `voyado-async verify`") from error
+            raise unreadable(error, self.path) from error
 
     # writing ---------------------------------------------------------------------------------------------------------
 
@@ -403,8 +395,7 @@ class SqliteOutbox(OperatorPart):
         return [row[0] for row in await self._rows("left_in_bulk")]
 
     async def files(self, *, open_only: bool) -> list[FileRecord]:
-        rows = await self._rows("open_files" if open_only else "files")
-        return [looking.struct_of(FileRecord, row) for row in rows]
+        return await self._read(partial(looking.files, open_only=open_only))
 
     async def to_confirm(self, limit: int, now: int) -> list[Message]:
         def look(database: sqlite3.Connection) -> list[Message]:
@@ -432,38 +423,13 @@ class SqliteOutbox(OperatorPart):
         rows = await self._rows("get", id=entry_id)
         if not rows:
             raise EntryNotFound(f"there is no entry {entry_id} in {self.path}")
-        return _entry(rows[0])
+        return choosing.record(rows[0])
 
     async def entries(self, which: EntryFilter) -> list[EntryRecord]:
-        values = {
-            "ids": as_json(which.ids),
-            "states": as_json(which.states) if which.states else None,
-            "kinds": as_json(which.kinds) if which.kinds else None,
-            "lane": None if which.contact is None else contact_lane(which.contact),
-            "error": which.error,
-            "since": which.since,
-            "until": which.until,
-            "limit": -1 if which.limit is None else which.limit,
-        }
-
-        def look(database: sqlite3.Connection) -> list[EntryRecord]:
-            if not which.ids and which.states == (State.REJECTED,):
-                # The list that is asked for most, of the fewest: an index has them all.
-                refused = database.execute(SQL["newest_rejected"], {"limit": MOST_REJECTED + 1}).fetchall()
-                if len(refused) <= MOST_REJECTED:
-                    among = values | {"ids": as_json([row[0] for row in refused])}
-                    return [_entry(row) for row in database.execute(SQL["entries_among"], among)]
-            query = "entries_among" if which.ids else "entries"
-            return [_entry(row) for row in database.execute(SQL[query], values)]
-
-        return await self._read(partial(_in_snapshot, look=look))
+        return await self._read(partial(in_snapshot, look=partial(choosing.entries, which=which)))
 
     async def rejected(self, limit: int) -> list[EntryRecord]:
-        def look(database: sqlite3.Connection) -> list[EntryRecord]:
-            newest = database.execute(SQL["newest_rejected"], {"limit": limit}).fetchall()
-            return [_entry(database.execute(SQL["get"], {"id": row[0]}).fetchone()) for row in newest]
-
-        return await self._read(partial(_in_snapshot, look=look))
+        return await self.entries(EntryFilter(states=(State.REJECTED,), limit=limit))
 
     async def attempts(self, entry_id: int) -> list[Attempt]:
         rows = await self._rows("attempts", id=entry_id)
@@ -480,10 +446,10 @@ class SqliteOutbox(OperatorPart):
         return {entry: (State(state), reason) for entry, state, reason in rows}
 
     async def counts(self) -> Counts:
-        return await self._read(partial(_in_snapshot, look=looking.counts))
+        return await self._read(partial(in_snapshot, look=looking.counts))
 
     async def overview(self, now: int, spans: int) -> Overview:
-        return await self._read(partial(_in_snapshot, look=partial(looking.overview, now=now, spans=spans)))
+        return await self._read(partial(in_snapshot, look=partial(looking.overview, now=now, spans=spans)))
 
     async def pending_redeems(self, ids: Sequence[str], as_of: int, kind: Kind = Kind.REDEEM) -> set[str]:
         # The natural key of a redemption is the id of what it redeems in lower case.
@@ -560,30 +526,17 @@ class SqliteOutbox(OperatorPart):
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
 
 
-def _in_snapshot(database: sqlite3.Connection, look: Callable[[sqlite3.Connection], R]) -> R:
-    """What is written between two of its reads must not look like lost."""
-    database.execute("BEGIN")
-    try:
-        return look(database)
-    finally:
-        database.execute("COMMIT")
-
-
-def _entry(row: Sequence[Any]) -> EntryRecord:
-    return looking.struct_of(EntryRecord, [*row[:-1], msgspec.json.decode(row[-1]) if row[-1] else ()])
-
-
 def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
     """Make sure that the file is an outbox of the newest schema, bound to that Engage. Runs in a thread.
 
     Returns the migrations that were taken. A damaged, foreign or newer file is refused and not touched.
     """
-    _check_sqlite()
+    check_sqlite()
     if base_url is None and not Path(path).exists():
         raise _needs_base_url(path)
     with turn:
         _make(path)
-        _check_size(path)
+        check_size(path)
         database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         try:
             version = schema_version(database, path)
@@ -608,46 +561,8 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
             database.close()
 
 
-def readable_schema(path: str) -> int:
-    """The schema version of an outbox that this code can read as it is. Touches nothing and waits for nobody's turn.
-
-    Raises ConfigurationError where there is none, OutboxMismatch or OutboxDamaged where it cannot be read by this code.
-    """
-    _check_sqlite()
-    try:
-        _check_size(path)
-        database = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"there is no outbox at {path} (VOYADO_OUTBOX): the first write or `voyado-async migrate` makes it"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be read ({error.strerror})") from error
-    try:
-        version = schema_version(database, path)
-    except sqlite3.OperationalError as error:
-        raise OutboxUnavailable(f"the outbox {path} cannot be read now ({error})") from error
-    finally:
-        database.close()
-    if version < newest():
-        raise OutboxMismatch(
-            f"{path} has schema {version}, older than this code's {newest()}: run `voyado-async migrate`"
-            if version
-            else f"{path} is empty, no outbox yet: run `voyado-async migrate`"
-        )
-    return version
-
-
 def _needs_base_url(path: str) -> ConfigurationError:
     return ConfigurationError(f"VOYADO_BASE_URL is needed to make a new outbox at {path}: it is bound to that Engage")
-
-
-def _check_sqlite() -> None:
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        wanted = ".".join(map(str, _OLDEST_SQLITE))
-        raise ConfigurationError(
-            f"SQLite {sqlite3.sqlite_version} is too old for the outbox; it needs {wanted} or newer"
-        )
 
 
 def _make(path: str) -> None:
@@ -664,12 +579,6 @@ def _make(path: str) -> None:
             raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written")
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
-
-
-def _check_size(path: str) -> None:
-    """SQLite takes any file shorter than its smallest page for an empty database, and would overwrite it."""
-    if 0 < Path(path).stat().st_size < _SMALLEST_PAGE:
-        raise OutboxDamaged(f"{path} is not a database; it was not touched. Choose another VOYADO_OUTBOX")
 
 
 def _check_bound(database: sqlite3.Connection, path: str, base_url: str | None) -> None:

@@ -647,10 +647,24 @@ AND entry.away = 1;
 -- --------------------------------------------------------------------------------------------------------- operating
 
 -- name: selected
--- The entries of one span of ids that fit every part of the filter, oldest first.
+-- The entries of one span of ids that fit every part of the filter, newest first.
 SELECT id FROM entry
 WHERE id > :after AND id <= :upto
 AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+AND (
+    :error IS NULL OR reason IN (:error, :error || ' (may have happened)')
+    -- behind a colon stand the contacts among which Engage cannot choose
+    OR substr(reason, 1, instr(reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
+)
+AND (:since IS NULL OR created >= :since)
+AND (:until IS NULL OR created < :until)
+ORDER BY id DESC;
+
+-- name: fitting
+-- Those of these entries that fit every part of the filter. Reads nothing else.
+SELECT entry.id FROM json_each(:ids) AS wanted JOIN entry ON entry.id = wanted.value
+WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
 AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
 AND (:lane IS NULL OR lane IN (
     SELECT coalesce(joined, id) FROM lane WHERE key = :lane
@@ -659,12 +673,59 @@ AND (:lane IS NULL OR lane IN (
 ))
 AND (
     :error IS NULL OR reason IN (:error, :error || ' (may have happened)')
-    -- behind a colon stand the contacts among which Engage cannot choose
     OR substr(reason, 1, instr(reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
 )
 AND (:since IS NULL OR created >= :since)
-AND (:until IS NULL OR created < :until)
-ORDER BY id;
+AND (:until IS NULL OR created < :until);
+
+-- name: ids_rejected
+-- The newest of the rejected ones before an id.
+SELECT id FROM entry INDEXED BY entry_refused WHERE state = 'rejected' AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_discarded
+-- The newest of the discarded ones before an id.
+SELECT id FROM entry INDEXED BY entry_dropped WHERE state = 'discarded' AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_exhausted
+-- The newest of the exhausted ones before an id.
+SELECT id FROM entry INDEXED BY entry_exhausted WHERE state = 'exhausted' AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_waiting
+-- The newest of those that wait for the API before an id.
+SELECT id FROM entry INDEXED BY entry_oldest WHERE state IN ('pending', 'sending') AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_sending
+-- The newest of what is under way before an id.
+SELECT id FROM entry INDEXED BY entry_sending WHERE state = 'sending' AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_left
+-- The newest of those in files or bulk requests, or taken by Engage, before an id.
+SELECT id FROM entry INDEXED BY entry_left
+WHERE (state = 'spooled' OR state = 'uploaded' OR state = 'imported') AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_of_lane
+-- The newest of a lane, and of those that became part of it, before an id. Reads the whole lane, in indexes alone.
+WITH mine (id) AS MATERIALIZED (
+    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
+    UNION ALL
+    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
+)
+SELECT id FROM entry
+WHERE lane IN (SELECT id FROM mine) AND state IN ('pending', 'sending') AND id < :before
+UNION ALL
+SELECT id FROM entry WHERE lane IN (SELECT id FROM mine) AND away = 1 AND id < :before
+UNION ALL
+SELECT id FROM entry WHERE lane IN (SELECT id FROM mine) AND settled = 1 AND id < :before
+ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_of_reason
+-- The newest with exactly this reason before an id.
+SELECT id FROM entry WHERE reason = :error AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_of_longer_reason
+-- The newest before an id whose reason goes on after the code: that it may have happened, or which contacts match.
+SELECT id FROM entry
+WHERE reason > :error AND reason < :error || ':!' AND id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: standings
 -- Where entries stand for whoever wants to move them: what a move is decided by.
@@ -897,34 +958,8 @@ JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN file ON file.id = entry.file
 WHERE entry.id = :id;
 
--- name: entries
--- Entries that fit every part of the filter, newest first.
-SELECT
-    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
-    entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
-FROM entry
-JOIN lane AS own ON own.id = entry.lane
-JOIN lane ON lane.id = coalesce(own.joined, own.id)
-LEFT JOIN file ON file.id = entry.file
-WHERE (:states IS NULL OR entry.state IN (SELECT value FROM json_each(:states)))
-AND (:kinds IS NULL OR entry.kind IN (SELECT value FROM json_each(:kinds)))
-AND (:lane IS NULL OR entry.lane IN (
-    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
-    UNION ALL
-    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
-))
-AND (
-    :error IS NULL OR entry.reason IN (:error, :error || ' (may have happened)')
-    -- behind a colon stand the contacts among which Engage cannot choose
-    OR substr(entry.reason, 1, instr(entry.reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
-)
-AND (:since IS NULL OR entry.created >= :since)
-AND (:until IS NULL OR entry.created < :until)
-ORDER BY entry.id DESC
-LIMIT :limit;
-
--- name: entries_among
--- Those of these entries that fit every other part of the filter, newest first. Reads nothing else.
+-- name: records
+-- These entries.
 SELECT
     entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
     entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
@@ -932,23 +967,7 @@ FROM json_each(:ids) AS wanted
 JOIN entry ON entry.id = wanted.value
 JOIN lane AS own ON own.id = entry.lane
 JOIN lane ON lane.id = coalesce(own.joined, own.id)
-LEFT JOIN file ON file.id = entry.file
-WHERE (:states IS NULL OR entry.state IN (SELECT value FROM json_each(:states)))
-AND (:kinds IS NULL OR entry.kind IN (SELECT value FROM json_each(:kinds)))
-AND (:lane IS NULL OR entry.lane IN (
-    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
-    UNION ALL
-    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
-))
-AND (
-    :error IS NULL OR entry.reason IN (:error, :error || ' (may have happened)')
-    -- behind a colon stand the contacts among which Engage cannot choose
-    OR substr(entry.reason, 1, instr(entry.reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
-)
-AND (:since IS NULL OR entry.created >= :since)
-AND (:until IS NULL OR entry.created < :until)
-ORDER BY entry.id DESC
-LIMIT :limit;
+LEFT JOIN file ON file.id = entry.file;
 
 -- name: attempts
 -- The record of an entry.
@@ -989,10 +1008,6 @@ SELECT created, reason FROM entry WHERE state = 'exhausted' ORDER BY id LIMIT :l
 -- name: look_rejected
 -- The oldest that wait for a person, and why.
 SELECT created, reason FROM entry WHERE state = 'rejected' ORDER BY id LIMIT :limit;
-
--- name: newest_rejected
--- The newest that wait for a person.
-SELECT id FROM entry WHERE state = 'rejected' ORDER BY id DESC LIMIT :limit;
 
 -- name: look_imported
 -- The next to be confirmed, and when.

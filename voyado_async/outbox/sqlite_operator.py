@@ -14,7 +14,7 @@ import msgspec
 from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import TransitionRefused
-from voyado_async.outbox import forgetting, moves, operator_moves, replaying
+from voyado_async.outbox import choosing, forgetting, looking, moves, operator_moves, replaying
 from voyado_async.outbox.backup import copy
 from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
@@ -74,29 +74,14 @@ class OperatorPart:
         await self._writer.call(lambda c: c.execute(SQL["end_action"], values).fetchall())
 
     async def actions(self, limit: int) -> list[Action]:
-        rows = await self._rows("actions", limit=limit)
-        return [msgspec.convert(dict(zip(Action.__struct_fields__, row, strict=True)), Action) for row in rows]
+        return await self._read(partial(looking.actions, limit=limit))
 
     # choosing ---------------------------------------------------------------------------------------------------------
 
     async def select(self, which: EntryFilter) -> AsyncIterator[list[int]]:
-        values = {
-            "states": as_json(which.states) if which.states else None,
-            "kinds": as_json(which.kinds) if which.kinds else None,
-            "lane": None if which.contact is None else contact_lane(which.contact),
-            "error": which.error,
-            "since": which.since,
-            "until": which.until,
-        }
-        last = (await self._rows("last_id"))[0][0]
-        wanted = sorted(set(which.ids))
-        spans = [(entry - 1, entry) for entry in wanted] if wanted else [
-            (after, min(after + SPAN, last)) for after in range(0, last, SPAN)
-        ]  # fmt: skip
-        for after, upto in spans:
-            rows = await self._rows("selected", after=after, upto=upto, **values)
-            if rows:
-                yield [row[0] for row in rows]
+        pieces = await self._read(partial(choosing.chosen, which=which))
+        while piece := await self._read(lambda c: next(pieces, None)):
+            yield piece
 
     # replaying and discarding -----------------------------------------------------------------------------------------
 

@@ -180,14 +180,12 @@ class Operations(OutboxView):
         return result
 
     async def _select(self, which: EntryFilter) -> Sequence[int]:
-        found = array("q")
+        found: set[int] = set()
         async for piece in self._outbox.select(which):
-            found.extend(piece)
-            if which.limit is not None and len(found) >= which.limit and not which.ids:
-                break
-        if missing := set(which.ids) - set(found):
+            found.update(piece)
+        if missing := set(which.ids) - found:
             raise EntryNotFound(f"not among the selected entries: {', '.join(map(str, sorted(missing)))}")
-        return found[: which.limit]
+        return array("q", sorted(found))[: which.limit]
 
     def _content(self) -> Content:
         settings = self._settings

@@ -26,7 +26,8 @@ HOT = [
     "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "remember_lane", "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
-    "is_forgotten", "selected", "standings", "bodies", "changes_after", "rivals", "replay", "discard",
+    "is_forgotten", "selected", "fitting", "records", "standings", "bodies",
+    "changes_after", "rivals", "replay", "discard",
     "keep_former_body", "replace_body", "first_body", "rewrite", "count_action", "to_purge",
     "forgettable_settled", "forgettable_waiting", "forgettable_away", "addresses_of", "forget_addresses",
     "forget_lanes", "purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts",
@@ -44,7 +45,6 @@ LOOKS = {
     "oldest_pending": ["SCAN entry USING INDEX entry_oldest"],
     "look_waiting": ["SCAN entry USING INDEX entry_oldest"],
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
-    "newest_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_imported": ["SCAN entry USING INDEX entry_imported"],
     "newest": ["SCAN entry"],
@@ -104,6 +104,35 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "exhaust_lanes": "DISTINCT",
     }
     assert [step for step in sorts if not re.search(small.get(name, "never"), step)] == []
+
+
+CHOOSING = {
+    "ids_rejected": ["SEARCH entry USING INDEX entry_refused (id<?)"],
+    "ids_discarded": ["SEARCH entry USING INDEX entry_dropped (id<?)"],
+    "ids_exhausted": ["SEARCH entry USING COVERING INDEX entry_exhausted (id<?)"],
+    "ids_waiting": ["SEARCH entry USING INDEX entry_oldest (id<?)"],
+    "ids_sending": ["SEARCH entry USING INDEX entry_sending (id<?)"],
+    "ids_of_reason": ["SEARCH entry USING COVERING INDEX entry_reason (reason=? AND id<?)"],
+    "ids_of_longer_reason": [
+        "SEARCH entry USING COVERING INDEX entry_reason (reason>? AND reason<?)",
+        "USE TEMP B-TREE FOR ORDER BY",
+    ],
+    "ids_left": ["SEARCH entry USING INDEX entry_left (id<?)"],
+    "selected": ["SEARCH entry USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+}
+"""How the entries of a filter are found: in an index of those that can fit, or span by span."""
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_a_filter_is_answered_out_of_an_index_of_what_can_fit(database: sqlite3.Connection, name: str) -> None:
+    steps = [step for step in plan(database, SQL[name]) if "LIST SUBQUERY" not in step]
+    assert [step for step in steps if "json_each" not in step] == CHOOSING[name]
+
+
+def test_the_entries_of_a_contact_are_found_in_indexes_of_lanes_alone(database: sqlite3.Connection) -> None:
+    steps = [step for step in plan(database, SQL["ids_of_lane"]) if step.startswith("SEARCH entry")]
+    found = sorted(step.split(" INDEX ")[1] for step in steps)
+    assert found == ["entry_away (lane=?)", "entry_settled (lane=?)", "entry_waiting (lane=?)"]
 
 
 @pytest.mark.parametrize("name", LOOKS)
