@@ -1,6 +1,6 @@
 """From what a shop hands over to a checked struct, and from msgspec's errors to ours.
 
-Nothing is silently coerced: a number in quotes, a float for money, a naive time or a misspelt field is an
+Nothing is silently coerced: a number in quotes, a naive time or a misspelt field is an
 `InvalidEntry` with the field's path. No error holds a value.
 """
 

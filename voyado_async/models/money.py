@@ -1,16 +1,19 @@
 """Numbers that are exact from the shop's hands to Engage's: `Decimal` in Python, a plain number literal in JSON.
 
 A JSON number becomes a Decimal from its digits, never by way of a float; trailing zeros stay (``640.00``). From Python
-a Decimal or an int is taken. A float is refused, since its digits are not what the till computed; so is text.
-On the wire no number has an exponent, because a file has to carry it in plain notation too (ref 6.8).
+a Decimal or an int is taken; and a float, which is what `json.loads` makes, as the number that was meant: to the 15
+digits that every float carries, so that 0.1 + 0.2 is 0.3. Text is refused. On the wire no number has an exponent,
+because a file has to carry it in plain notation too (ref 6.8).
 """
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 MOST_DIGITS = 28
+_DIGITS_OF_A_FLOAT = sys.float_info.dig
 _NOT_DIGITS = str.maketrans("", "", "-.")
 _CENT = Decimal("0.01")
 _ROOM = MOST_DIGITS - 2
@@ -25,7 +28,7 @@ else:
     class Exact(metaclass=_HoldsDecimals):
         """The annotation of a money field. At run time a type of its own, so that msgspec asks `decode_exact`.
 
-        msgspec's own Decimal would also take text ("NaN", " 1_0 ") and, from Python, floats.
+        msgspec's own Decimal would also take text ("NaN", " 1_0 ") and all 17 digits of a float.
         """
 
 
@@ -38,7 +41,7 @@ def decode_exact(_kind: type, value: object) -> Decimal:
 
 def exact(value: object) -> Decimal:
     """`value` as a Decimal of the same worth in plain notation. TypeError or ValueError, with the reason, otherwise."""
-    number = value if isinstance(value, Decimal) else _from_int(value)
+    number = value if isinstance(value, Decimal) else _from_number(value)
     if not number.is_finite():
         raise ValueError("is not a finite number")
     text = str(number)
@@ -49,9 +52,9 @@ def exact(value: object) -> Decimal:
     return number if type(number) is Decimal else Decimal(number)
 
 
-def _from_int(value: object) -> Decimal:
+def _from_number(value: object) -> Decimal:
     if isinstance(value, float):
-        raise TypeError("expected a Decimal, got float: a float's digits are not the amount's")
+        return Decimal(format(value, f".{_DIGITS_OF_A_FLOAT}g"))
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError("expected a number: a Decimal in Python, digits without quotes in JSON")
     return Decimal(value)
