@@ -66,7 +66,15 @@ def sent(contact: ContactCreate | ContactUpdate) -> Any:
         {"preferences": {"acceptsEmail": True, "acceptsSms": False, "acceptsPostal": True}},
         {"preferences": {"acceptsSms": False}},
         {"consents": [{"id": "terms", "value": True, "source": "POS"}]},
-        {"shoeSize": 38, "half": Decimal("38.50"), "isStaff": False, "nick": None, "pet.name": "Bo", "åder-tal_2": "x"},
+        {
+            "shoeSize": 38,
+            "half": Decimal("38.50"),
+            "float": 38.5,
+            "isStaff": False,
+            "nick": None,
+            "pet.name": "Bo",
+            "åder-tal_2": "x",
+        },
     ],
 )
 def test_what_is_set_is_sent_and_nothing_else(fields: dict[str, Any], form: Form) -> None:
