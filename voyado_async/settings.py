@@ -30,7 +30,7 @@ NOT_YET = ("seal_key", "group")
 """What this version cannot honour: anything but the default is refused aloud, never ignored."""
 
 SECRETS = ("api_key", "sftp_password", "seal_key")
-"""Never shown; each may also be read from the file that `<name>_file` gives."""
+"""Never shown; each may also be read from the file that `<name>_file` gives, when the settings are made."""
 
 FAMILIES = ("contacts", "redemptions", "transactions")
 
@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="Where Engage is, https://{client}.voyado.com (ref 1.1); http only on loopback.")
     ] = None
     api_key: Annotated[str | None, Meta(description="The key of the API; one per integration (ref 1.3).")] = None
+    api_key_file: Annotated[str | None, Meta(description="A file that holds VOYADO_API_KEY, in its place.")] = None
     api_key_header: Annotated[
         str, Meta(description="The key's header: every working client says apikey, one page x-api-key (ref 1.2).")
     ] = "apikey"
@@ -140,6 +141,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="The account: it decides between staging and production (ref 6.1).")
     ] = None
     sftp_password: Annotated[str | None, Meta(description="Its password, where it has one (ref 6.1).")] = None
+    sftp_password_file: Annotated[
+        str | None, Meta(description="A file that holds VOYADO_SFTP_PASSWORD, in its place.")
+    ] = None
     sftp_key_file: Annotated[str | None, Meta(description="Its private key, where it logs in by key.")] = None
     sftp_known_hosts: Annotated[
         str | None, Meta(description="A known_hosts file with the server's key. This or sftp_host_key, with a host.")
@@ -193,9 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 3600.0
     seal_key: Annotated[str | None, Meta(description="Seals bodies at rest; none: not sealed.")] = None
+    seal_key_file: Annotated[str | None, Meta(description="A file that holds VOYADO_SEAL_KEY, in its place.")] = None
     group: Annotated[str | None, Meta(description="A unix group that shares the outbox; none: the owner alone.")] = None
 
     def __post_init__(self) -> None:
+        self._read_secrets()
         for name, kind in _types().items():
             msgspec.structs.force_setattr(self, name, _checked(name, kind, getattr(self, name)))
         for field in msgspec.structs.fields(self):
@@ -204,13 +210,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.api_key_header.lower() in OWN_HEADERS:
             raise _wrong("api_key_header", "this header has another meaning in every request")
         if self.timeout < 60 and not (self.base_url and _is_loopback(urlsplit(self.base_url).hostname or "")):
-            raise _wrong("timeout", "at least 60 seconds, unless base_url is on loopback: Engage may still redeem")
+            reason = "at least 60 seconds, unless base_url (VOYADO_BASE_URL) is on loopback: Engage may still redeem"
+            raise _wrong("timeout", reason)
         if self.fallback_contacts == "bulk":
             if self.contact_key is None:
                 raise _wrong("contact_key", "required with fallback_contacts = bulk: it names each contact (ref 4.9)")
             if not self.fallback_confirm:
                 raise _wrong("fallback_confirm", "on with fallback_contacts = bulk: nothing else tells what arrived")
         self._check_sftp()
+
+    def _read_secrets(self) -> None:
+        """What a file holds takes its place; the file's name is not kept, so that a copy does not give both."""
+        for secret in SECRETS:
+            path = getattr(self, f"{secret}_file")
+            if path is None:
+                continue
+            if getattr(self, secret) is not None:
+                raise _wrong(secret, f"given twice, as itself and as {secret}_file ({PREFIX}{secret.upper()}_FILE)")
+            msgspec.structs.force_setattr(self, secret, _secret(f"{secret}_file", path))
+            msgspec.structs.force_setattr(self, f"{secret}_file", None)
 
     def _check_sftp(self) -> None:
         if self.sftp_known_hosts and self.sftp_host_key:
@@ -292,8 +310,6 @@ def environment_names() -> list[EnvironmentName]:
         name = PREFIX + field.name.upper()
         default = "voyado-async/<version>" if field.name == "user_agent" else _spoken(field.default)
         table.append(EnvironmentName(name, default, field.type.__metadata__[0].description))
-        if field.name in SECRETS:
-            table.append(EnvironmentName(f"{name}_FILE", None, f"A file that holds {name}, in its place."))
     return table
 
 
@@ -323,6 +339,10 @@ def _types() -> dict[str, Any]:
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value in its normal form: type, bounds, form."""
+    if name == "fallback_confirm" and isinstance(value, str):
+        if value not in ("on", "off"):
+            raise _wrong(name, "on or off")
+        value = value == "on"
     try:
         value = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -381,10 +401,6 @@ def _owner(name: str) -> str:
     return next((secret for secret in SECRETS if name == f"{secret}_file"), name)
 
 
-def _known() -> set[str]:
-    return {*Settings.__struct_fields__, *(f"{secret}_file" for secret in SECRETS)}
-
-
 def _refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> None:
     """All unknown names at once, each with the nearest right one."""
     unknown = sorted(set(names) - set(known))
@@ -398,7 +414,7 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> N
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {PREFIX + name.upper(): name for name in _known()}
+    names = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
     _refuse_unknown((key for key in environ if key.startswith(PREFIX)), [*names, CONFIG], "the environment")
     return {name: environ[key] for key, name in names.items() if environ.get(key)}
 
@@ -413,7 +429,7 @@ def _from_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from None
-    _refuse_unknown(written, _known(), str(path))
+    _refuse_unknown(written, Settings.__struct_fields__, str(path))
     for name, value in written.items():
         if isinstance(value, str) and value and (name in LOCAL_PATHS or _owner(name) != name):
             written[name] = os.path.join(path.absolute().parent, value)
@@ -421,27 +437,19 @@ def _from_toml(path: Path) -> dict[str, Any]:
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of Settings, from what the sources say. Both forms of a secret can only come from the same source."""
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        owner = _owner(name)
-        if owner in values:
-            raise _wrong(owner, f"given twice, as itself and as {owner}_file ({PREFIX}{owner.upper()}_FILE)")
-        values[owner] = _parsed(name, value) if owner == name else _secret(name, value)
-    return values
+    """Fields of Settings, from what the sources say."""
+    return {name: _parsed(name, value) for name, value in given.items()}
 
 
 def _parsed(name: str, value: Any) -> Any:
     """Text as its type says; anything else (TOML) as it stands."""
-    if not isinstance(value, str) or name in SECRETS:
+    if not isinstance(value, str) or _owner(name) in SECRETS:
         return value
     text: Any = value.strip()
     if name in LISTS:
         text = [part.strip() for part in text.split(",")]
     elif name == "fallback_confirm":
-        if text not in ("on", "off"):
-            raise _wrong(name, "on or off")
-        return text == "on"
+        return text
     try:
         return msgspec.convert(text, _types()[name], strict=False)
     except msgspec.ValidationError as error:

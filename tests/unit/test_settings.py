@@ -217,7 +217,7 @@ def test_a_password_in_the_base_url_is_refused_and_not_repeated(given: str) -> N
         ("sftp_known_hosts", "/nowhere/known_hosts"),
         ("sftp_contacts_dir", ""),
         ("fallback_contacts", "mail"),
-        ("fallback_confirm", "on"),
+        ("fallback_confirm", "yes"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(field: str, value: object) -> None:
@@ -230,6 +230,8 @@ def test_a_value_out_of_bounds_is_refused_by_name(field: str, value: object) -> 
         ("retry_delays", [0.05], (0.05,)),
         ("rate", 12, 12.0),
         ("cache_ttl", 0, 0.0),
+        ("fallback_confirm", "off", False),
+        ("fallback_confirm", True, True),
         ("fallback_max_lines", 1, 1),
         ("contact_attributes", ["a", "b"], frozenset({"a", "b"})),
         ("contact_attributes", set(), frozenset()),
@@ -500,6 +502,17 @@ def test_a_secret_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, c
     assert message.startswith(f"{name}_file (VOYADO_{name.upper()}_FILE): {path} ")
 
 
+def test_a_call_may_name_a_secret_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("hunter2\n")
+    settings = Settings(base_url=URL, api_key_file=str(path))
+    assert settings.api_key == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert msgspec.structs.replace(settings, rate=1).api_key == "hunter2"
+    assert "given twice" in refusal(base_url=URL, api_key="a", api_key_file=str(path))
+    assert refusal(base_url=URL, api_key_file="/nowhere").startswith("api_key_file (VOYADO_API_KEY_FILE): /nowhere ")
+
+
 def test_a_folder_is_no_secret_file(tmp_path: Path) -> None:
     assert "cannot be read" in env_refusal(VOYADO_API_KEY_FILE=str(tmp_path))
     assert "not a path" in env_refusal(VOYADO_API_KEY_FILE="a\0b")
@@ -561,7 +574,7 @@ def test_the_sample_loads_with_every_line_in_use(tmp_path: Path) -> None:
 
 def test_the_sample_names_every_setting_that_can_be_set() -> None:
     words = set(re.findall(r"\w+", uncommented()))
-    missing = {name for name in Settings.__struct_fields__ if not words & {name, f"{name}_file"}}
+    missing = {name.removesuffix("_file") for name in Settings.__struct_fields__ if not words & {name, f"{name}_file"}}
     assert missing == set(NOT_YET)
 
 
