@@ -106,6 +106,13 @@ class VoyadoClient:
         self._reads: Reads | None = None
         self._drainer: Drainer | None = None
 
+    if not TYPE_CHECKING:  # or every misspelt name would pass the type check
+
+        def __getattr__(self, name: str) -> object:
+            if name in type(self).__annotations__ or name == "_writes":
+                raise ClientClosed("the client is not open: async with VoyadoClient(settings) as voyado")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise ClientClosed("this client is open already; make another one")

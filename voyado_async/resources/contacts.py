@@ -69,7 +69,7 @@ class Contacts:
 
     async def update(
         self,
-        contact_id: str | None = None,
+        contact_id: str | ContactUpdate | Mapping[str, object] | bytes | None = None,
         changes: ContactUpdate | Mapping[str, object] | bytes | None = None,
         *,
         email: str | None = None,
@@ -82,13 +82,17 @@ class Contacts:
     ) -> OutboxEntry:
         """Write an update durably: only what is set is sent; None clears a field (ref 4.4).
 
-        The contact is named by its id, or (with None for the id, or `changes=` alone) by one other attribute that is
-        resolved at delivery. Where several contacts have it the entry is rejected, and its reason tells their ids.
-        `contact_type` narrows that look-up (ref 4.1), and is needed in a file where it is not `VOYADO_CONTACT_TYPE`.
-        Raises InvalidEntry, KeyConflict, OutboxUnavailable.
+        The contact is named by its id, or by one other attribute that is resolved at delivery, and then the changes may
+        come first: ``update({"city": "Lund"}, email="anna@example.com")``. Where several contacts have it the entry is
+        rejected, and its reason tells their ids. `contact_type` narrows that look-up (ref 4.1), and is needed in a file
+        where it is not `VOYADO_CONTACT_TYPE`. Raises InvalidEntry, KeyConflict, OutboxUnavailable.
         """
+        if changes is None and not isinstance(contact_id, str):
+            contact_id, changes = None, contact_id
         if changes is None:
             raise InvalidEntry("", "changes nothing: no changes were given")
+        if contact_id is not None and not isinstance(contact_id, str):
+            raise InvalidEntry("contactId", "expected text")
         named = address(
             contact_id=contact_id,
             email=email,

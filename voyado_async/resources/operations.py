@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import msgspec
 
@@ -30,6 +30,7 @@ from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.outbox.writer import Scrubbed
 from voyado_async.resources.action_log import filter_told, who
+from voyado_async.resources.filters import Filters, filter_of
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.replays import PIECE, Pace, Progress, Replayer, Show
 from voyado_async.resources.status import Plan as Outlook
@@ -98,7 +99,7 @@ class Operations(OutboxView):
 
     async def replay(
         self,
-        *ids: int,
+        *entries: int | Iterable[int],
         which: EntryFilter | None = None,
         via: Literal["api", "file"] = "api",
         again: bool = False,
@@ -107,23 +108,26 @@ class Operations(OutboxView):
         max_failures: int | None = None,
         reason: str | None = None,
         progress: Show = lambda progress: None,
+        **filters: Unpack[Filters],
     ) -> Selected:
         """Bring entries back, by the API or by file, oldest first.
 
         Taken are `rejected`, `exhausted` and `spooled` ones; with `again` anything else whose id is given. What may
         have taken effect is looked up before it is sent. A contact update leaves out what newer entries of its contact
-        have set; it is discarded as ``superseded`` when nothing is left. Which entries is decided at the start; with a
-        `limit` in the filter the oldest so many. `rate` is in entries a second. With `max_failures` it waits for the
-        answers and stops when so many failed again; this needs somebody who drains. By file, whoever drains writes the
-        files at once.
+        have set; it is discarded as ``superseded`` when nothing is left. Which entries is decided at the start, by ids
+        or by filters, as in ``replay(kind="receipt")``; with a `limit` the oldest so many. `rate` is in entries a
+        second. With `max_failures` it waits for the answers and stops when so many failed again; this needs somebody
+        who drains. By file, whoever drains writes the files at once.
 
         Raises EntryNotFound for an id that is not there, TransitionRefused for `again` without ids, or for
         `max_failures` where nobody drains.
         """
         road = Road(via)
-        if again and not ids:
+        chosen = filter_of(which, filters, *entries)
+        if again and not chosen.ids:
             raise TransitionRefused("`again` is for entries that are named by their ids")
-        chosen = _chosen(ids, which, None if ids else TAKEN)
+        if not chosen.ids and not chosen.states:
+            chosen = msgspec.structs.replace(chosen, states=TAKEN)
         selection = await self._select(chosen)
         content = self._content()
         if dry_run:
@@ -144,11 +148,12 @@ class Operations(OutboxView):
 
     async def discard(
         self,
-        *ids: int,
+        *entries: int | Iterable[int],
         reason: str,
         which: EntryFilter | None = None,
         dry_run: bool = False,
         progress: Show = lambda progress: None,
+        **filters: Unpack[Filters],
     ) -> Selected:
         """Drop entries, with a reason that stays on them. What is being sent, delivered or discarded is left; what left
         by file goes only where its id is given. An entry in a spooled file is taken out: the file is withdrawn, and
@@ -158,20 +163,20 @@ class Operations(OutboxView):
         """
         if not reason.strip():
             raise TransitionRefused("a discard needs a reason")
-        if not ids and (which is None or msgspec.structs.replace(which, limit=None) == EntryFilter()):
+        chosen = filter_of(which, filters, *entries)
+        if msgspec.structs.replace(chosen, limit=None) == EntryFilter():
             raise TransitionRefused("a discard needs ids or a filter")
-        chosen = _chosen(ids, which, None)
         selection = await self._select(chosen)
         if dry_run:
             plans: list[Plan] = []
             for piece in _pieces(selection):
-                plans += await self._outbox.plan_discard(piece, named=bool(ids))
+                plans += await self._outbox.plan_discard(piece, named=bool(chosen.ids))
             return _told(plans, len(selection), dry_run=True)
         action = await self._outbox.begin_action(who(), "discard", filter_told(chosen), reason)
         result = _told([], len(selection), dry_run=False)
         done = 0
         for piece in _pieces(selection):
-            plans, withdrawn = await self._outbox.discard(piece, named=bool(ids), reason=reason, action=action)
+            plans, withdrawn = await self._outbox.discard(piece, named=bool(chosen.ids), reason=reason, action=action)
             await self._remove_local(withdrawn)
             result = _with(result, plans)
             done += len(piece)
@@ -236,10 +241,11 @@ class Operations(OutboxView):
 
     # purging and forgetting -------------------------------------------------------------------------------------------
 
-    async def purge(self, *, older_than: timedelta, dry_run: bool = False, reason: str | None = None) -> Purged:
-        """Remove delivered and discarded entries that last changed before so long. The hashes of their keys stay for
-        `VOYADO_KEY_DAYS`. A change of a contact stays while an older one of it is rejected."""
+    async def purge(self, *, older_than: timedelta | float, dry_run: bool = False, reason: str | None = None) -> Purged:
+        """Remove delivered and discarded entries that last changed before so long; a number is seconds. The hashes of
+        their keys stay for `VOYADO_KEY_DAYS`. A change of a contact stays while an older one of it is rejected."""
         now = self._clock.now()
+        older_than = older_than if isinstance(older_than, timedelta) else timedelta(seconds=older_than)
         before = now - int(older_than.total_seconds() * 1000)
         if dry_run:
             return Purged(True, await self._outbox.purgeable(before))
@@ -337,15 +343,6 @@ class Operations(OutboxView):
     async def actions(self, limit: int = 100) -> list[Action]:
         """What operators did to this outbox, newest first."""
         return await self._outbox.actions(limit)
-
-
-def _chosen(ids: Sequence[int], which: EntryFilter | None, states: tuple[State, ...] | None) -> EntryFilter:
-    chosen = which or EntryFilter()
-    if ids:
-        chosen = msgspec.structs.replace(chosen, ids=tuple(ids))
-    if states is not None and not chosen.states and not chosen.ids:
-        chosen = msgspec.structs.replace(chosen, states=states)
-    return chosen
 
 
 def _pieces(ids: Sequence[int]) -> list[Sequence[int]]:

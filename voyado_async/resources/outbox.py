@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from voyado_async.clock import Clock
 from voyado_async.outbox.lock import is_drained
 from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.store import Attempt, EntryFilter, EntryRecord, FileRecord, Finding, Outbox
+from voyado_async.resources.filters import Filters, filter_of
 from voyado_async.resources.status import HOUR_OF_SPANS, Plan, Status, status_of
 
 
@@ -28,9 +31,10 @@ class OutboxView:
         running = is_drained(f"{self._outbox.path}-drain")
         return status_of(found, outbox=self._outbox.path, now=self._clock.now(), running=running, plan=self._plan)
 
-    async def entries(self, which: EntryFilter | None = None) -> list[EntryRecord]:
-        """Entries, newest first, without their content."""
-        return await self._outbox.entries(which or EntryFilter())
+    async def entries(self, which: EntryFilter | None = None, **filters: Unpack[Filters]) -> list[EntryRecord]:
+        """Entries, newest first, without their content: all, or those that fit the filters, as in
+        ``entries(state="rejected", limit=20)``. Raises InvalidEntry for a state or kind that there is not."""
+        return await self._outbox.entries(filter_of(which, filters))
 
     async def get(self, entry_id: int) -> EntryRecord:
         """One entry. Raises EntryNotFound."""
