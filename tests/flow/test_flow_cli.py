@@ -193,7 +193,7 @@ def test_a_signal_while_a_request_hangs_ends_it_in_seconds_and_the_outcome_is_un
         assert (process.returncode, output) == (0, f"1 pending in {shell.folder}/outbox.db\n")
         assert "Traceback" not in errors
     entry = shell.read("show", "1")
-    assert (entry["entry"]["state"], entry["entry"]["unknown"]) == ("pending", True)
+    assert (entry["state"], entry["unknown"]) == ("pending", True)
     assert entry["attempts"][0]["code"] == "Stopped"
     assert shell.read("status")["drainer"]["running"] is False
 

@@ -10,7 +10,7 @@ import click
 from voyado_async.clock import SystemClock, as_datetime, as_instant
 from voyado_async.errors import InvalidEntry
 
-_AGO = re.compile(r"(\d+)([smhd])")
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -44,7 +44,7 @@ class _ContactType(click.ParamType[str]):
 
 
 class _Moment(click.ParamType[int]):
-    """A moment, as an instant of the database."""
+    """A moment, as an instant of the database. ``0`` is now."""
 
     name = "time"
 
@@ -53,8 +53,8 @@ class _Moment(click.ParamType[int]):
             return value
         now = as_datetime(SystemClock().now())
         try:
-            if ago := _AGO.fullmatch(value):
-                return as_instant(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+            if ago := _AGO.fullmatch("0s" if value == "0" else value):  # another bare number could be days or seconds
+                return as_instant(now - timedelta(**{_UNITS[ago[2]]: float(ago[1])}))
             # Without an offset it is the local time of this machine.
             return as_instant(datetime.fromisoformat(value).astimezone())
         except (ValueError, OverflowError):
@@ -62,17 +62,20 @@ class _Moment(click.ParamType[int]):
 
 
 class _Duration(click.ParamType[float]):
-    """A duration in seconds."""
+    """A duration in seconds; a bare number is seconds, as in the settings."""
 
     name = "duration"
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _AGO.fullmatch(value)
-        if found is None:
+        found = _AGO.fullmatch(value) or _AGO.fullmatch(f"{value}s")
+        try:
+            if found is None:
+                raise ValueError(value)
+            return timedelta(**{_UNITS[found[2]]: float(found[1])}).total_seconds()
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a duration like 90s, 15m, 2h or 7d", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
 
 
 ID = _Id()

@@ -32,7 +32,7 @@ def json_option(command: F) -> F:
     )(command)
 
 
-def tell_json(report: msgspec.Struct) -> None:
+def tell_json(report: msgspec.Struct | dict[str, object]) -> None:
     """One JSON object on standard output."""
     click.echo(msgspec.json.encode(report).decode())
 

@@ -30,7 +30,8 @@ class AttemptReport(msgspec.Struct, frozen=True):
 
 
 class ShowReport(msgspec.Struct, frozen=True):
-    """What ``show --json`` prints. `payload` is there only with ``--payload``."""
+    """What ``show`` tells. In JSON the entry's fields stand beside the others, and `file` is the whole file.
+    `payload` is there only with ``--payload``."""
 
     outbox: str
     entry: EntryReport
@@ -48,7 +49,7 @@ def show(invocation: Invocation, entry_id: int, payload: bool, as_json: bool) ->
     """Show one entry with its attempts and its file."""
     report = run(_show(invocation.settings(), entry_id, payload))
     if as_json:
-        tell_json(report)
+        tell_json(_flat(report))
     else:
         tell_lines(_lines(report))
 
@@ -66,6 +67,13 @@ async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
             file=None if file is None else file_report(file),
             payload=msgspec.Raw(await outbox.body(entry_id)) if payload else msgspec.UNSET,
         )
+
+
+def _flat(report: ShowReport) -> dict[str, object]:
+    parts = {name: getattr(report, name) for name in report.__struct_fields__}
+    entry = {name: getattr(report.entry, name) for name in report.entry.__struct_fields__}
+    flat = {"outbox": report.outbox} | entry | parts
+    return {name: part for name, part in flat.items() if name != "entry" and part is not msgspec.UNSET}
 
 
 def _attempt(attempt: Attempt) -> AttemptReport:

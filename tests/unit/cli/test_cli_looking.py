@@ -171,14 +171,17 @@ def test_listings_show_no_address_of_a_person(call: Call, filled: None) -> None:
 
 def test_show_has_the_attempts_the_file_and_only_when_asked_the_payload(call: Call, filled: None) -> None:
     rejected = read(call, "show", "1")
-    assert rejected["entry"]["state"] == "rejected"
+    assert (rejected["id"], rejected["state"]) == (1, "rejected")
     assert rejected["attempts"] == [
         {"at": "2027-01-15T08:00:00Z", "what": "request", "outcome": "rejected", "status": 404,
          "code": "PromotionNotFound", "duration_ms": 12, "known": True}
     ]  # fmt: skip
     assert "payload" not in rejected
     in_file = read(call, "show", "5")
-    assert (in_file["file"]["state"], in_file["file"]["name"]) == ("spooled", in_file["entry"]["file"])
+    assert (in_file["file"]["state"], in_file["file"]["name"]) == (
+        "spooled",
+        read(call, "list", "--state", "spooled")["entries"][0]["file"],
+    )
     assert read(call, "show", "2", "--payload")["payload"]["uniqueReceiptId"] == "S118-T02-20261014-000342"
     assert '"uniqueReceiptId"' in call("show", "2", "--payload").stdout
     plain = call("show", "1").stdout
@@ -200,7 +203,7 @@ def test_a_file_that_was_carried_is_uploaded_and_never_withdrawn(call: Call, hom
     assert "is uploaded and cannot be withdrawn" in refused.stderr
     assert (home / "spool" / file["name"]).exists()
     assert "uploaded by hand" in call("files").stdout
-    assert read(call, "show", "5")["entry"]["state"] == "uploaded"
+    assert read(call, "show", "5")["state"] == "uploaded"
 
 
 def test_a_file_that_was_withdrawn_is_gone_and_its_entries_wait_for_the_api(
@@ -210,7 +213,7 @@ def test_a_file_that_was_withdrawn_is_gone_and_its_entries_wait_for_the_api(
     assert read(call, "files", "--withdraw", file["name"])["moved"] == 1
     assert read(call, "files", "--withdraw", file["name"])["moved"] == 0
     assert list((home / "spool").iterdir()) == []
-    entry = read(call, "show", "5")["entry"]
+    entry = read(call, "show", "5")
     assert (entry["state"], entry["slots"], entry["file"]) == ("pending", 0, None)
     assert call("files", "--carried", file["name"]).exit_code == 1
     assert call("files", "--withdraw", "other.xml").exit_code == 2

@@ -118,7 +118,7 @@ def test_a_discard_is_tried_first_and_then_done(call: Call) -> None:
     assert states(call)[1] == "rejected"
     report = told(call, "discard", "--state", "rejected", "--reason", "wrong till")
     assert report["counts"]["discard"] == 2
-    assert told(call, "show", "1")["entry"]["reason"] == "wrong till"
+    assert told(call, "show", "1")["reason"] == "wrong till"
     assert told(call, "discard", "3", "--reason", "x", code=1)["counts"]["leave"] == 1
     assert "1 discarded" in call("discard", "4", "--reason", "wrong till").output
 
