@@ -53,8 +53,9 @@ class _Moment(click.ParamType[int]):
             return value
         now = as_datetime(SystemClock().now())
         try:
-            if ago := _AGO.fullmatch("0s" if value == "0" else value):  # another bare number could be days or seconds
-                return as_instant(now - timedelta(**{_UNITS[ago[2]]: float(ago[1])}))
+            ago = _span("0s" if value == "0" else value)  # another bare number could be days or seconds
+            if ago is not None:
+                return as_instant(now - ago)
             # Without an offset it is the local time of this machine.
             return as_instant(datetime.fromisoformat(value).astimezone())
         except (ValueError, OverflowError):
@@ -69,13 +70,19 @@ class _Duration(click.ParamType[float]):
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _AGO.fullmatch(value) or _AGO.fullmatch(f"{value}s")
-        try:
-            if found is None:
-                raise ValueError(value)
-            return timedelta(**{_UNITS[found[2]]: float(found[1])}).total_seconds()
-        except (ValueError, OverflowError):
+        span = _span(f"{value}s" if value[-1:].isdigit() else value)
+        if span is None:
             self.fail(f"{value!r} is not a duration like 90s, 15m, 2h or 7d", param, ctx)
+        return span.total_seconds()
+
+
+def _span(text: str) -> timedelta | None:
+    """``15m`` as a time span; None where it is none, or longer than there is time."""
+    found = _AGO.fullmatch(text)
+    try:
+        return timedelta(**{_UNITS[found[2]]: float(found[1])}) if found else None
+    except OverflowError:
+        return None
 
 
 ID = _Id()
