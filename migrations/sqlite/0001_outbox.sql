@@ -63,6 +63,10 @@ CREATE TABLE lane (
     behind INTEGER NOT NULL DEFAULT 0,
     -- 1: its head was exhausted in an outage, and what waits is on its way after it
     follows INTEGER NOT NULL DEFAULT 0,
+    -- the update or type change that was imported and is the next of the lane to be confirmed, and when. The later ones
+    -- wait for it, and nobody looks through them
+    confirms INTEGER,
+    confirm_due INTEGER,
     -- nothing of this lane goes out before: Engage may still be working on an earlier request
     rest_until INTEGER NOT NULL DEFAULT 0,
     -- how often anything of it has moved: an answer of Engage's from before is not the newest
@@ -76,6 +80,7 @@ CREATE INDEX lane_due ON lane (rank, due, id) WHERE head IS NOT NULL;
 CREATE INDEX lane_held ON lane (id) WHERE hold > 0;
 CREATE INDEX lane_behind ON lane (id) WHERE behind = 1 OR follows = 1;
 CREATE INDEX lane_follows ON lane (id) WHERE follows = 1;
+CREATE INDEX lane_confirms ON lane (confirm_due, id) WHERE confirms IS NOT NULL;
 CREATE INDEX lane_joined ON lane (joined) WHERE joined IS NOT NULL;
 
 CREATE TABLE entry (
@@ -139,13 +144,16 @@ CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending
 CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
+CREATE INDEX entry_left ON entry (lane)
+WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create');
 CREATE INDEX entry_settled ON entry (lane, kind, id) WHERE settled = 1;
 CREATE INDEX entry_rejected ON entry (lane, id) WHERE state = 'rejected';
 -- All that is asked of many of them, so that counting their lines reads nothing else; SQLite wants the state there, too.
 CREATE INDEX entry_exhausted ON entry (id, changed, lines, state) WHERE state = 'exhausted';
 CREATE INDEX entry_left ON entry (id) WHERE state = 'spooled' OR state = 'uploaded' OR state = 'imported';
 CREATE INDEX entry_outage ON entry (id) WHERE state = 'exhausted' AND outage = 1;
-CREATE INDEX entry_imported ON entry (due, id) WHERE state = 'imported';
+CREATE INDEX entry_imported ON entry (profile, due, id) WHERE state = 'imported';
+CREATE INDEX entry_in_bulk ON entry (id) WHERE state = 'uploaded' AND file IS NULL;
 CREATE INDEX entry_in_force ON entry (lane, id) WHERE in_force = 1;
 CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
 

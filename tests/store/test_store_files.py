@@ -374,6 +374,23 @@ async def test_an_update_is_confirmed_after_the_older_ones_of_its_contact(outbox
     assert confirmed == {other} | ({second} if settled else set()) | ({first} if older is State.IMPORTED else set())
 
 
+@pytest.mark.parametrize("kind", [Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE])
+async def test_of_a_contact_one_change_at_a_time_is_confirmed_the_oldest_when_it_is_due(
+    outbox: Outbox, kind: Kind
+) -> None:
+    ids = await put(outbox, *(draft(kind) for _ in range(4)), draft(kind, "contact:b"))
+    other = ids.pop()
+    for entry in (*ids, other):
+        await bring_to(outbox, entry, State.IMPORTED)
+    for entry in ids[:-1]:
+        assert [message.id for message in await outbox.to_confirm(10, START)] == [entry, other]
+        await move(outbox, entry, State.IMPORTED, State.IMPORTED, due=START + 10, slots=1)
+        assert [message.id for message in await outbox.to_confirm(10, START)] == [other]
+        assert [message.id for message in await outbox.to_confirm(10, START + 10)] == [other, entry]
+        await move(outbox, entry, State.IMPORTED, State.DELIVERED)
+    assert [message.id for message in await outbox.to_confirm(1, START)] == ids[-1:]
+
+
 async def test_everything_is_confirmed_after_the_creation_of_its_contact(outbox: Outbox) -> None:
     creation, receipt = await put(outbox, draft(Kind.CONTACT_CREATE), draft(Kind.RECEIPT))
     for entry in (creation, receipt):

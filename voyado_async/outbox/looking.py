@@ -108,9 +108,10 @@ def _standing(database: sqlite3.Connection, now: int) -> dict[str, Standing]:
         if rows:
             due = earliest(database, "next_due", now=now) if name == WAITING else None
             found[str(name)] = Standing(min(row[0] for row in rows), _by_frequency(row[1] for row in rows), due)
-    confirmed_next = database.execute(SQL["look_imported"]).fetchone()
-    if confirmed_next is not None:
-        found[State.IMPORTED.value] = Standing(confirmed_next[0], {}, confirmed_next[1])
+    halves = [database.execute(SQL["look_imported"], {"profile": profile}).fetchone() for profile in (0, 1)]
+    if imported := [row for row in halves if row is not None]:
+        due, _, created = min(imported)
+        found[State.IMPORTED.value] = Standing(created, {}, due)
     return found
 
 

@@ -129,12 +129,15 @@ free AS (
         CASE
             WHEN (creation IS NULL OR next_change < creation) AND (change IS NULL OR next_change < change)
             THEN next_change
-        END AS next_change
+        END AS next_change,
+        CASE
+            WHEN (creation IS NULL OR change < creation) AND (next_change IS NULL OR change < next_change) THEN change
+        END AS confirms
     FROM facts
 ),
 heads AS MATERIALIZED (
     SELECT
-        lane, waits,
+        lane, waits, confirms,
         CASE WHEN creation IS NOT NULL THEN 2 WHEN change IS NOT NULL THEN 1 ELSE 0 END AS hold,
         coalesce(min(next_other, next_change), next_other, next_change) AS head
     FROM free
@@ -149,8 +152,12 @@ UPDATE lane SET
     END,
     rank = coalesce(entry.kind NOT IN ('redeem', 'voucher_redeem'), 1),
     moves = lane.moves + 1,
-    rest_until = CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END
-FROM heads LEFT JOIN entry ON entry.id = heads.head
+    rest_until = CASE WHEN lane.rest_until > :far THEN 0 ELSE lane.rest_until END,
+    confirms = imported.id,
+    confirm_due = imported.due
+FROM heads
+LEFT JOIN entry ON entry.id = heads.head
+LEFT JOIN entry AS imported ON imported.id = heads.confirms AND imported.state = 'imported'
 WHERE lane.id = heads.lane;
 
 -- name: rest_lane
@@ -204,7 +211,9 @@ SELECT 1 FROM lane WHERE id = :lane AND key = 'forgotten:' || id;
 -- name: join_lane
 -- The lane has its turn with the other one from now on. Its entries stay where they are, however many they are; what is
 -- written to it later goes to the other one.
-UPDATE lane SET joined = :target, head = NULL, due = NULL, hold = 0, behind = 0, follows = 0 WHERE id = :lane;
+UPDATE lane SET
+    joined = :target, head = NULL, due = NULL, hold = 0, behind = 0, follows = 0, confirms = NULL, confirm_due = NULL
+WHERE id = :lane;
 
 -- name: join_joined
 -- What was joined to the one lane earlier is joined to the other one now: a lane is never more than one step away.
@@ -472,10 +481,18 @@ AND (entry.profile = 0 OR NOT EXISTS (
 ORDER BY entry.id;
 
 -- name: lanes_on_the_road
--- Where a contact write that left is not settled yet.
-SELECT DISTINCT coalesce(lane.joined, lane.id) FROM entry JOIN lane ON lane.id = entry.lane
-WHERE entry.away = 1 AND entry.state <> 'exhausted'
-AND entry.kind IN ('contact_create', 'contact_update', 'contact_type');
+-- Where a contact write that left is not settled yet. From lane to lane: of a thousand writes of one, one is read.
+WITH RECURSIVE place (lane) AS (
+    SELECT min(lane) FROM entry
+    WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create')
+    UNION ALL
+    SELECT (
+        SELECT min(lane) FROM entry
+        WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create') AND lane > place.lane
+    )
+    FROM place WHERE place.lane IS NOT NULL
+)
+SELECT DISTINCT coalesce(lane.joined, lane.id) FROM place JOIN lane ON lane.id = place.lane;
 
 -- name: left_in_bulk
 -- What was in a bulk request when its process died stands in no file.
@@ -569,37 +586,43 @@ RETURNING id, lane, state;
 
 -- name: to_confirm
 -- Imported entries whose confirmation is due, oldest first. An update or type change waits for the older ones of its
--- contact, on whichever road they are: confirmed last, the newest has the last word. Everything waits for a creation.
+-- contact, on whichever road they are: confirmed last, the newest has the last word. Its lane says which is next, so
+-- that a thousand that wait for it are not read. Everything waits for a creation.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
     contact.id, (
         SELECT json_group_array(at) FROM attempt
         WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
     ), coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
-FROM entry
+FROM (
+    SELECT id FROM (
+        SELECT entry.id FROM entry
+        JOIN lane AS own ON own.id = entry.lane
+        JOIN lane ON lane.id = coalesce(own.joined, own.id)
+        WHERE entry.state = 'imported' AND entry.profile = 0 AND entry.due BETWEEN :since AND :until
+        AND (lane.hold < 2 OR NOT EXISTS (
+            SELECT 1 FROM entry AS older
+            WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+            AND older.kind = 'contact_create' AND older.id < entry.id
+            AND older.away = 1
+        ))
+        ORDER BY entry.due, entry.id
+        LIMIT :limit
+    ) AS others
+    UNION ALL
+    SELECT id FROM (
+        SELECT confirms AS id FROM lane
+        WHERE confirms IS NOT NULL AND confirm_due BETWEEN :since AND :until
+        ORDER BY confirm_due, lane.id
+        LIMIT :limit
+    ) AS changes
+) AS ready
+JOIN entry ON entry.id = ready.id
 JOIN body ON body.entry = entry.id
 JOIN lane AS own ON own.id = entry.lane
 JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN contact ON contact.address = lane.key
-WHERE entry.state = 'imported' AND entry.due BETWEEN :since AND :until
-AND NOT EXISTS (
-    SELECT 1 FROM entry AS older
-    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
-    AND older.kind = 'contact_create' AND older.id < entry.id
-    AND older.away = 1
-)
-AND (entry.profile = 0 OR NOT EXISTS (
-    SELECT 1 FROM entry AS older
-    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
-    AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
-    AND older.away = 1
-))
-AND (entry.profile = 0 OR NOT EXISTS (
-    SELECT 1 FROM entry AS older
-    WHERE older.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
-    AND older.profile = 1 AND older.id < entry.id
-    AND older.state IN ('pending', 'sending')
-))
+WHERE entry.state = 'imported'
 ORDER BY entry.due, entry.id
 LIMIT :limit;
 
@@ -1010,8 +1033,8 @@ SELECT created, reason FROM entry WHERE state = 'exhausted' ORDER BY id LIMIT :l
 SELECT created, reason FROM entry WHERE state = 'rejected' ORDER BY id LIMIT :limit;
 
 -- name: look_imported
--- The next to be confirmed, and when.
-SELECT created, due FROM entry WHERE state = 'imported' ORDER BY due, id LIMIT 1;
+-- The next to be confirmed, and when: of the updates and type changes, or of all others.
+SELECT due, id, created FROM entry WHERE state = 'imported' AND profile = :profile ORDER BY due, id LIMIT 1;
 
 -- name: file_totals
 -- The files of each state. There are some dozens for a day of outage.
@@ -1064,7 +1087,7 @@ WHERE entry.settled = 0;
 
 -- name: lanes
 -- Where the lanes stand.
-SELECT id, head, due, rank, hold, behind, rest_until, joined FROM lane;
+SELECT id, head, due, rank, hold, behind, confirms, confirm_due, rest_until, joined FROM lane;
 
 -- ------------------------------------------------------------------------------------------------------------ facts
 

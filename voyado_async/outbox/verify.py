@@ -39,6 +39,8 @@ class Lane(NamedTuple):
     rank: int
     hold: int
     behind: int
+    confirms: int | None = None
+    confirm_due: int | None = None
 
 
 def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
@@ -55,9 +57,15 @@ def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
 
     head = next((entry for entry in waiting if not is_held(entry)), None)
     hold = 2 if creation is not None else 1 if change is not None else 0
+    # The newest value has the last word: what is not the oldest of the contact's unfinished changes is not confirmed.
+    oldest = next((entry for entry in by_age if entry.kind in CHANGES), None)
+    if oldest is None or oldest.state != State.IMPORTED or (creation is not None and creation < oldest.id):
+        oldest = None
+    confirms, confirm_due = (None, None) if oldest is None else (oldest.id, oldest.due)
     if head is None:
-        return Lane(None, None, 1, hold, int(bool(waiting)))
-    return Lane(head.id, max(head.due, rest_until), int(head.kind not in REDEMPTIONS), hold, 0)
+        return Lane(None, None, 1, hold, int(bool(waiting)), confirms, confirm_due)
+    due = max(head.due, rest_until)
+    return Lane(head.id, due, int(head.kind not in REDEMPTIONS), hold, 0, confirms, confirm_due)
 
 
 def verify(database: sqlite3.Connection) -> list[Finding]:
@@ -118,10 +126,11 @@ def _lanes(database: sqlite3.Connection) -> Finding:
     wrong = []
     rows = database.execute(SQL["lanes"]).fetchall()
     joins = {lane: joined for lane, *_, joined in rows if joined is not None}
-    for lane, head, due, rank, hold, behind, rest_until, joined in rows:
+    for lane, *where, rest_until, joined in rows:
         mine = entries.pop(lane, [])
-        stands = Lane(head, due, rank, hold, behind)
-        if joined is not None and (joined in joins or (head, hold, behind) != (None, 0, 0)):
+        stands = Lane(*where)
+        idle = (stands.head, stands.hold, stands.behind, stands.confirms) == (None, 0, 0, None)
+        if joined is not None and (joined in joins or not idle):
             wrong.append(f"lane {lane} became part of lane {joined}, which does not have the turn of both")
         elif joined is None and stands != (right := lane_should_be(mine, rest_until)):
             wrong.append(f"lane {lane} stands at {_told(stands)} instead of {_told(right)}")
@@ -130,7 +139,8 @@ def _lanes(database: sqlite3.Connection) -> Finding:
 
 
 def _told(lane: Lane) -> str:
-    return f"entry {lane.head}, due {lane.due}, behind {lane.behind}, rank {lane.rank}, hold {lane.hold}"
+    told = f"entry {lane.head}, due {lane.due}, behind {lane.behind}, rank {lane.rank}, hold {lane.hold}"
+    return told if lane.confirms is None else f"{told}, confirms {lane.confirms}, due {lane.confirm_due}"
 
 
 def _finding(check: str, wrong: list[str], right: str) -> Finding:

@@ -259,6 +259,7 @@ def test_a_sound_outbox_is_sound(call: Call, filled: None) -> None:
         ("UPDATE lane SET hold = 0 WHERE hold = 1", "lanes", "hold 0 instead of"),
         ("UPDATE lane SET rank = 0 WHERE head = 6", "lanes", "rank 0, hold 0 instead of"),
         ("UPDATE lane SET due = due + 1 WHERE head = 6", "lanes", "instead of"),
+        ("UPDATE lane SET confirms = 1, confirm_due = 9 WHERE head = 6", "lanes", "confirms 1, due 9 instead of"),
         ("UPDATE lane SET joined = 1 WHERE head = 6", "lanes", "became part of lane 1"),
         ("UPDATE file SET size = 6", "files", "has 5 bytes, not 6"),
     ],

@@ -46,7 +46,7 @@ LOOKS = {
     "look_waiting": ["SCAN entry USING INDEX entry_oldest"],
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
-    "look_imported": ["SCAN entry USING INDEX entry_imported"],
+    "look_imported": ["SEARCH entry USING INDEX entry_imported (profile=?)"],
     "newest": ["SCAN entry"],
 }
 """What status, metrics and the page ask, every few seconds: never more than these steps, each with an end."""
@@ -88,6 +88,8 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "SCAN members", "SCAN whole", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW",
         "SCAN 2 CONSTANT ROWS",
         "SCAN mine",
+        # At most as many of each as are asked for: what is ready to be confirmed, in the order of an index.
+        "SCAN others", "SCAN changes", "SCAN ready",
         # A partial index that holds only what is under way in this very step.
         "SCAN entry USING INDEX entry_sending", "SCAN lane USING INDEX lane_follows",
         # A partial index that holds only what is taken, up to the limit of a chunk.
@@ -102,6 +104,7 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "former_holders": "GROUP BY",
         "refresh_lanes": "DISTINCT|GROUP BY",
         "exhaust_lanes": "DISTINCT",
+        "to_confirm": "ORDER BY",
     }
     assert [step for step in sorts if not re.search(small.get(name, "never"), step)] == []
 
