@@ -144,7 +144,7 @@ CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending
 CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
-CREATE INDEX entry_left ON entry (lane)
+CREATE INDEX entry_changes_left ON entry (lane)
 WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create');
 CREATE INDEX entry_settled ON entry (lane, kind, id) WHERE settled = 1;
 CREATE INDEX entry_rejected ON entry (lane, id) WHERE state = 'rejected';

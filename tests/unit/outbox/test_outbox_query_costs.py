@@ -33,6 +33,7 @@ GROW = {
     "states_in_lane": "`forget` tells once how much it is about to remove",
     "files_of_lane": "`forget` names once the files of the contact",
     "forgettable_away": "`forget` goes past what is to be withdrawn first",
+    "reasons_that_name": "`forget` looks once for reasons that name the contact, among what a person has to settle",
     "exhausted_lines": "once a step of the fallback: one index is read, and nothing but it",
     "file_of_outage": "once where a file is withdrawn, which has 20 000 entries at most",
     "changes_after": "an operator's replay: once for each 200 entries of a lane",
@@ -163,7 +164,7 @@ def test_no_query_costs_more_where_one_contact_has_more(state: State) -> None:
 def test_what_may_grow_does() -> None:
     """Else it does not belong into the list."""
     grows = set()
-    for state in (State.PENDING, State.EXHAUSTED, State.SPOOLED, State.IMPORTED, State.DELIVERED):
+    for state in (State.PENDING, State.EXHAUSTED, State.SPOOLED, State.IMPORTED, State.DELIVERED, State.REJECTED):
         few, many = outbox(state, FEW), outbox(state, MANY)
         for name in GROW:
             costs = [
