@@ -24,7 +24,9 @@ def write_forms(spool: Spool, name: str, *forms: FileForm) -> Written:
     entries = dict(enumerate(forms, start=1))
     (planned,) = plan_files(entries.items(), 20_000)
 
+    lanes = {subject: lane for lane, subject in enumerate(dict.fromkeys(form.subject for form in forms))}
+
     async def read(ids: Sequence[int]) -> list[Message]:
-        return [Message(entry_id, Kind.RECEIPT, b"", 0, "", 0) for entry_id in ids]
+        return [Message(entry_id, Kind.RECEIPT, b"", lanes[entries[entry_id].subject], "", 0) for entry_id in ids]
 
     return asyncio.run(writing.write(spool, name, planned, read, lambda message: entries[message.id]))

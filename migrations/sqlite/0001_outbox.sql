@@ -146,6 +146,7 @@ CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
 CREATE INDEX entry_changes_left ON entry (lane)
 WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create');
+CREATE INDEX entry_spooled ON entry (lane, id) WHERE state = 'spooled';
 CREATE INDEX entry_settled ON entry (lane, kind, id) WHERE settled = 1;
 CREATE INDEX entry_rejected ON entry (lane, id) WHERE state = 'rejected';
 -- All that is asked of many of them, so that counting their lines reads nothing else; SQLite wants the state there, too.

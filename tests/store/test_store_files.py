@@ -274,6 +274,16 @@ async def test_the_whole_way_of_a_file_and_its_times(outbox: Outbox) -> None:
     assert (shown.state, shown.imported) == ("imported", START + 6)
 
 
+async def test_who_died_while_marking_a_file_as_carried_leaves_no_entry_behind(outbox: Outbox) -> None:
+    ids = await exhausted(outbox, 450)
+    written = await spool(outbox, *ids)
+    await outbox.update_file(written.id, state="uploaded", now=START, carried=True)  # and dead before any entry moved
+    assert await states(outbox, ids) == {State.SPOOLED}
+    await outbox.update_file(written.id, state="imported", now=START + 1, entries_to=State.IMPORTED)
+    assert await states(outbox, ids) == {State.IMPORTED}
+    assert [line.outcome for line in await outbox.attempts(ids[0])][-2:] == ["uploaded", "imported"]
+
+
 async def test_entries_have_a_line_for_every_step_of_their_file(outbox: Outbox) -> None:
     (entry,) = await put(outbox, draft())
     await bring_to(outbox, entry, State.IMPORTED)

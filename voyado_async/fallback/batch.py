@@ -9,8 +9,8 @@ number is limited as well, so that a long backlog of a few contacts stays small,
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any
 
@@ -149,14 +149,21 @@ class ChangeOrder:
             self._waiting.add(message.lane)
         return message.lane not in self._waiting
 
+    def stays(self, lanes: Iterable[int]) -> None:
+        """A change of each of these contacts could not leave after all."""
+        self._waiting.update(lanes)
+
     def before(self, message: Message, form: FileForm) -> Head | None:
         """The file that has to be closed before this goes into another one."""
-        if form.family is not FileFamily.CONTACTS:
+        last = self._last.get(message.lane)
+        if last is None or form.family is not FileFamily.CONTACTS or last == (Head.of(form), form.subject):
             return None
-        now = (Head.of(form), form.subject)
-        last = self._last.get(message.lane, now)
-        self._last[message.lane] = now
-        return None if last == now else last[0]
+        return last[0]
+
+    def stands(self, message: Message, form: FileForm) -> None:
+        """It stands in the open file of its kind now."""
+        if form.family is FileFamily.CONTACTS:
+            self._last[message.lane] = (Head.of(form), form.subject)
 
     def closed(self, head: Head) -> None:
         """The open file of these is written: what stands in it has its name before whatever follows."""
@@ -200,7 +207,7 @@ class _Gathering:
 
     def file(self, head: Head) -> PlannedFile:
         """Changes of one contact come together, in the place of the first of them."""
-        order = array("q", sorted(range(len(self._entries)), key=self._numbers.__getitem__))
+        order = self._order()
         return PlannedFile(
             head,
             self.lines,
@@ -208,3 +215,18 @@ class _Gathering:
             array("q", map(self._numbers.__getitem__, order)),
             tuple(self._forms[place] for place in order) if self._forms else (),
         )
+
+    def _order(self) -> Sequence[int]:
+        """Where each stands now, by the number of its record. Counted and not sorted: a list of so many numbers would
+        be the largest thing in memory."""
+        if len(self._entries) == self._records:
+            return range(self._records)
+        free = array("q", [0]) * (self._records + 1)
+        for number in self._numbers:
+            free[number + 1] += 1
+        free = array("q", accumulate(free))
+        order = array("q", [0]) * len(self._entries)
+        for place, number in enumerate(self._numbers):
+            order[free[number]] = place
+            free[number] += 1
+        return order

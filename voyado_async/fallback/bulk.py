@@ -1,7 +1,10 @@
 """Contact writes in bulk requests, when the API is back (`VOYADO_FALLBACK_CONTACTS=bulk`, ref 4.9, DESIGN 3).
 
 exhausted -> uploaded, committed before the request goes out, -> imported when it has ended, whatever it came to: the
-confirmation reads each contact back and sends what is missing, so nothing has to be repeated. When that is due:
+confirmation reads each contact back and sends what is missing, so nothing has to be repeated. The request may wait long
+for its turn: what was replayed, discarded, joined or overtaken since it was read stays behind.
+
+When it is confirmed:
 
     taken, or unknown       One import period later, an hour at most. Engage works a queue off in its own time, and
                             nothing that we may trust says when (the status call is UNDOC). Sooner it would prove
@@ -17,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from itertools import islice
 
 from voyado_async.delivery import (
     BulkCarrier,
@@ -41,7 +45,7 @@ from voyado_async.fallback.report import Notes
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Outbox, Settlement
+from voyado_async.outbox.store import AsRead, Attempt, Outbox, Settlement
 from voyado_async.settings import Settings
 
 AT_MOST = 4000
@@ -83,35 +87,39 @@ class BulkRoad:
             return
         on_the_road = set(await self._store.lanes_on_the_road())
         order = ChangeOrder()
-        lanes: dict[int, int] = {}
+        as_read: dict[int, AsRead] = {}
+        kinds: dict[int, Kind] = {}
         batches = {kind: Batch(AT_MOST, max_entries=sys.maxsize) for kind in (Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE)}
-        async for message in self._leaving(now):
+        async for message, stood in self._leaving(now):
             form = self._form_of(message)
             if not order.may_leave(message, form) or not isinstance(form, FileForm) or message.lane in on_the_road:
                 continue
-            if order.before(message, form) is not None:
-                on_the_road.add(message.lane)  # an older change stands in the request for another contact type
+            if order.before(message, form) is not None or kinds.setdefault(message.lane, message.kind) != message.kind:
+                on_the_road.add(message.lane)  # something older stands in another request, which may go after this one
                 continue
-            lanes[message.id] = message.lane
+            order.stands(message, form)
+            as_read[message.id] = stood
             full = batches[message.kind].add(message.id, form)
             if full is None:
                 continue
-            on_the_road.update(lanes.pop(entry) for entry in full.entry_ids)
-            if not await self._send(message.kind, full, now, turn, notes):
+            going = {entry: as_read.pop(entry) for entry in full.entry_ids}
+            on_the_road.update(stood.lane for stood in going.values())
+            if not await self._send(message.kind, full, going, now, turn, notes):
                 return
         for kind, batch in batches.items():
             for planned in batch.rest():
-                if not await self._send(kind, planned, now, turn, notes):
+                going = {entry: as_read.pop(entry) for entry in planned.entry_ids}
+                if not await self._send(kind, planned, going, now, turn, notes):
                     return
 
-    async def _leaving(self, now: int) -> AsyncIterator[Message]:
-        """What is exhausted, without what newer changes have set."""
+    async def _leaving(self, now: int) -> AsyncIterator[tuple[Message, AsRead]]:
+        """What is exhausted, without what newer changes have set, and how it stood when it was read."""
         async for page in pages(self._store.exhausted()):
             left = await left_of(self._store, page)
             settlements = discards(left.superseded, now, what="bulk")
             await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
             for message in left.messages:
-                yield message
+                yield message, left.as_read[message.id]
 
     def _form_of(self, message: Message) -> FileForm | NoFileForm:
         try:
@@ -119,13 +127,14 @@ class BulkRoad:
         except InvalidEntry as error:
             return NoFileForm(error.reason)
 
-    async def _send(self, kind: Kind, planned: PlannedFile, now: int, turn: BulkTurn, notes: Notes) -> bool:
-        """One request, when its turn has come. False where the next one would meet the same."""
+    async def _send(
+        self, kind: Kind, planned: PlannedFile, as_read: Mapping[int, AsRead], now: int, turn: BulkTurn, notes: Notes
+    ) -> bool:
+        """One request, when its turn has come, of what then still stands as it was read. False where the next one would
+        meet the same."""
         try:
             async with turn:
-                begun = await self._move(
-                    planned.entry_ids, State.EXHAUSTED, State.UPLOADED, Attempt(now, "bulk", "uploaded"), due=now
-                )
+                begun = await self._store.begin_bulk(as_read, Attempt(now, "bulk", State.UPLOADED))
                 contacts = [
                     fields for record in planned.records() if (fields := _without_others(record, begun)) is not None
                 ]
@@ -136,7 +145,7 @@ class BulkRoad:
             return False
         turn.answered(outcome)
         due = due_after(outcome, now, self._wait)
-        await self._move(begun, State.UPLOADED, State.IMPORTED, _line(outcome, now), due=due)
+        await self._end(begun, _line(outcome, now), due)
         notes.in_bulk += len(begun)
         if isinstance(outcome, BulkTaken | Rejected):
             self._failures = 0
@@ -145,24 +154,21 @@ class BulkRoad:
         self._next_try = plans.next_try(self._failures, self._settings.retry_delays, now)
         return False
 
-    async def _move(
-        self, ids: Iterable[int], source: State, target: State, line: Attempt, *, due: int
-    ) -> frozenset[int]:
-        """Move them, some at a time; returns those that moved."""
-        left = list(ids)
-        moved: set[int] = set()
-        for start in range(0, len(left), CHUNK):
-            chunk = left[start : start + CHUNK]
-            settlements = [Settlement(entry, source, target, attempt=line, due=due, unknown=True) for entry in chunk]
-            did = await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
-            moved.update(entry for entry, moves in zip(chunk, did, strict=True) if moves)
-        return frozenset(moved)
+    async def _end(self, ids: Iterable[int], line: Attempt, due: int) -> None:
+        """The request has ended, whatever it came to: it is confirmed when that is due. Some at a time."""
+        left = iter(ids)
+        while chunk := list(islice(left, CHUNK)):
+            settlements = [
+                Settlement(entry, State.UPLOADED, State.IMPORTED, attempt=line, due=due, unknown=True)
+                for entry in chunk
+            ]
+            await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
 
     async def repair(self, now: int) -> None:
         """A process died during a request: its outcome is unknown."""
         left = await self._store.left_in_bulk()
         line = Attempt(now, "bulk", "imported", code="Interrupted", known=False)
-        await self._move(left, State.UPLOADED, State.IMPORTED, line, due=now + self._wait)
+        await self._end(left, line, now + self._wait)
 
 
 def due_after(outcome: BulkTaken | Outcome, now: int, wait: int) -> int:

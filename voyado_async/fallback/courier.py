@@ -1,7 +1,8 @@
 """The courier of the second road: exhausted -> spooled -> uploaded -> imported, or back to the API (DESIGN 3).
 
 One at a time, driven by whoever drains. `plans` decides, `Spool` and `Transfer` act; this ties them to the outbox.
-After a crash at any point the next `step` finds its way from what the database and the folders say:
+After a crash at any point, or a step that could not be finished, the next `step` finds its way from what the database
+and the folders say:
 
 - before the file is known to the database: its entries are still exhausted, the file is removed;
 - known but not all of its entries moved: the file is withdrawn, its entries are exhausted again;
@@ -15,7 +16,7 @@ After a crash at any point the next `step` finds its way from what the database 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -24,7 +25,7 @@ from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
 from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
-from voyado_async.fallback.overtaking import Reading, discards
+from voyado_async.fallback.overtaking import Reading
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Spool
@@ -33,8 +34,9 @@ from voyado_async.fallback.thread import in_thread
 from voyado_async.fallback.transfer import Remote, Transfer
 from voyado_async.fallback.writing import Refused
 from voyado_async.kinds import registry
+from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, FileRecord, Outbox, Settlement
+from voyado_async.outbox.store import AsRead, Attempt, FileRecord, Outbox, Settlement
 from voyado_async.settings import Settings
 
 FileForms = Callable[[Message], FileForm | NoFileForm]
@@ -88,6 +90,10 @@ class Courier:
         self._bulk = None if bulk is None else BulkRoad(store, settings, bulk_forms(settings), bulk)
         self._ready = False
         self._gathered: int | None = None
+        self._withheld: dict[int, int] = {}
+        """What no file of this tenant may hold, and how long its record is with that line."""
+        self._standstill: UploadFailed | None = None
+        """What the last gathering could not do; told until the next one."""
         self._again = False
         self._left_over = 0
         self._last_step = 0
@@ -133,17 +139,19 @@ class Courier:
             await in_thread(self._spool.prepare)
             await self._repair(now, notes)
             await self._clean(now)
-            self._ready = True
+        self._ready = False  # a step that ends in the middle (the disk is full) is repaired by the next one
         if api_healthy:
             await self._give_back(now, turn, notes)
         gathering = await self._gather(now, notes)
         transfer = await self._transfer.step(now, notes)
         if now >= self._next_cleaning:
             await self._clean(now)
+        notes.problem = notes.problem or self._standstill
         self._again = notes.again
+        self._ready = True
         return notes.report(now if self._again else min(gathering, transfer, self._next_cleaning))
 
-    # after a crash ----------------------------------------------------------------------------------------------------
+    # after a crash or a step that was not finished --------------------------------------------------------------------
 
     async def _repair(self, now: int, notes: Notes) -> None:
         """Files whose entries were on the move when the process died, and files that are gone from the spool."""
@@ -207,6 +215,7 @@ class Courier:
             now=now,
         )
         if due is None:
+            self._standstill, self._withheld = None, {}
             if asked is not None:
                 await self._store.files_written(asked)
             return now + plans.milliseconds(interval)
@@ -214,43 +223,58 @@ class Courier:
             return due
         self._gathered = now
         notes.again = False
+        self._standstill = None
         batch = Batch(self._settings.fallback_max_lines)
         order = ChangeOrder()
+        known, self._withheld = self._withheld, {}
         async for message in self._store.exhausted():
             try:
                 form = self._file_form(message)
             except InvalidEntry as error:
                 await self._reject([Refused(message.id, error.path, error.reason)], now, notes)
                 continue
+            if known.get(message.id) == message.lines:
+                self._withheld[message.id] = message.lines
+                form = NoFileForm("what the tenant has set refuses it")
             if not order.may_leave(message, form) or not isinstance(form, FileForm):
                 continue
             older = order.before(message, form)
             if older is not None and batch.is_open(older):
-                await self._write(batch.close(older), now, notes)
+                await self._write(batch.close(older), order, now, notes)
                 order.closed(older)
+                if not order.may_leave(message, form):  # the older one stays behind
+                    continue
             if (full := batch.add(message.id, form, keep=False)) is not None:
-                await self._write(full, now, notes)
+                await self._write(full, order, now, notes)
                 order.closed(full.head)
+            order.stands(message, form)
         for planned in batch.rest():
-            await self._write(planned, now, notes)
+            await self._write(planned, order, now, notes)
+        if self._withheld and self._standstill is None:
+            self._standstill = UploadFailed(
+                WITHHELD,
+                f"{len(self._withheld)} entries stand in no file: what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* "
+                "name refuses them. They wait for the API; where that is wrong, correct it and start again",
+            )
         if asked is not None:
             await self._store.files_written(asked)
         self._left_over, _ = await self._store.exhausted_lines()
         return now + plans.milliseconds(interval)
 
-    async def _write(self, planned: PlannedFile, now: int, notes: Notes) -> None:
+    async def _write(self, planned: PlannedFile, order: ChangeOrder, now: int, notes: Notes) -> None:
         """One file: complete on disk, then known to the database."""
         head = planned.head
         name = await self._store.next_file_name(now, head.family)
-        reading = Reading(self._store)
+        reading = Reading(self._store, now)
         try:
             written = await writing.write(self._spool, name, planned, reading.read, self._file_form)
         except FileRefused as error:
-            notes.problem = UploadFailed("file_refused", f"{name}: {error}")
+            self._standstill = UploadFailed("file_refused", f"{name}: {error}")
             return
         await self._reject(written.refused, now, notes)
-        settlements = discards(reading.superseded.values(), now, what="file")
-        await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
+        if written.withheld:
+            order.stays(reading.as_read[entry.entry_id].lane for entry in written.withheld)
+            await self._withhold(written.withheld, reading.as_read, now)
         if not written.entry_ids:
             return
         record = FileRecord(
@@ -275,13 +299,22 @@ class Courier:
             if file.name == name:
                 await self._withdraw(file, now, notes)
 
+    async def _withhold(self, withheld: Sequence[Refused], as_read: Mapping[int, AsRead], now: int) -> None:
+        """They wait for the API, and are tried again when this program starts again: its settings may be others."""
+        self._withheld |= {entry.entry_id: as_read[entry.entry_id].lines + 1 for entry in withheld}
+        await self._store.withhold({entry.entry_id: _why(entry) for entry in withheld}, WITHHELD, now)
+
     async def _reject(self, refused: Sequence[Refused], now: int, notes: Notes) -> None:
         settlements = []
         for entry in refused:
-            reason = f"{entry.path}: {entry.reason}" if entry.path else entry.reason
+            reason = _why(entry)
             attempt = Attempt(now, "file", "rejected", code=reason)
             settlements.append(
                 Settlement(entry.entry_id, State.EXHAUSTED, State.REJECTED, attempt=attempt, reason=reason)
             )
         moved = await asyncio.gather(*(self._store.settle(settlement) for settlement in settlements))
         notes.refused.extend(entry for entry, did in zip(refused, moved, strict=True) if did)
+
+
+def _why(entry: Refused) -> str:
+    return f"{entry.path}: {entry.reason}" if entry.path else entry.reason

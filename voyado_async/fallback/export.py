@@ -76,6 +76,7 @@ async def export(
             order.closed(planned.head)
             async for told in _write(store, spool, planned, chosen, form, now):
                 yield told
+        order.stands(message, found)
     for planned in batch.rest():
         async for told in _write(store, spool, planned, chosen, form, now):
             yield told
@@ -111,7 +112,7 @@ async def _write(
     head = planned.head
     name = await store.next_file_name(now, head.family)
     written = await writing.write(spool, name, planned, chosen.read, form)
-    for refused in written.refused:
+    for refused in (*written.refused, *written.withheld):
         reason = f"{refused.path}: {refused.reason}" if refused.path else refused.reason
         yield NotExported(refused.entry_id, chosen.records[refused.entry_id].kind, reason)
     if written.entry_ids:

@@ -3,19 +3,21 @@
 The entries are read a page at a time, so that a file of any length costs the memory of one page; what cannot stand in a
 file is set aside alone. The finished file is fsynced, read again and validated. Where that refuses it, it is written
 once more, and each entry is looked at by itself. What a tenant has set comes in between: its XSLT over our finished
-file, the vendor's XSD over what leaves.
+file, the vendor's XSD over what leaves. A contact's later changes stay behind with one that only those refuse: it will
+go by the API, and must not overwrite them then.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
 import msgspec
 
-from voyado_async.delivery import FileForm, Message, NoFileForm
+from voyado_async.delivery import FileFamily, FileForm, Message, NoFileForm
 from voyado_async.errors import FileRefused, InvalidEntry
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Head, PlannedFile, contact_fields
@@ -45,10 +47,15 @@ class Refused(msgspec.Struct, frozen=True):
 class Written(msgspec.Struct, frozen=True):
     """What became of a planned file. Without entries there is no file."""
 
-    entry_ids: tuple[int, ...]
+    entry_ids: Sequence[int]
     lines: int
     size: int
     refused: tuple[Refused, ...]
+    """What we ourselves refuse: it is wrong, whoever reads it."""
+    withheld: tuple[Refused, ...] = ()
+    """What only the tenant's own XSLT or XSD refuses. That file judges thousands of entries and may itself be what is
+    wrong: then each sale of an outage would be rejected for one mistake of the operator's. And what no file may hold
+    can be right for the API. So these wait for it, and somebody is told."""
 
 
 async def write(spool: Spool, name: str, planned: PlannedFile, read: Read, make: Make) -> Written:
@@ -89,11 +96,15 @@ class Writing:
         self._number = -1
         self._ids: list[int] = []
         self._form: FileForm | None = None
-        self._looked_at = False
-        self._written: list[int] = []
+        self._first: Message | None = None
+        """The only entry of the open record, where it was not looked at alone."""
+        self._written = array("q")
         self._records = 0
         self._lines = 0
         self._refused: list[Refused] = []
+        self._withheld: list[Refused] = []
+        self._behind: set[int] = set()
+        """The lanes of contacts with a change that is withheld."""
 
     def add(self, page: Sequence[tuple[int, Message]], make: Make) -> None:
         """The next entries, each with the number of its record; those of one record follow each other."""
@@ -102,21 +113,21 @@ class Writing:
                 with suppress(InvalidEntry):  # it was read before: somebody changed it meanwhile, and it stays behind
                     form = make(message)
                     if isinstance(form, FileForm) and Head.of(form) == self._head:
-                        self._next(number, message.id, form)
+                        self._next(number, message, form)
 
     def finish(self) -> Written:
         """Complete the file under its final name. Raises FileRefused."""
         with telling():
             self._flush()
             if self._output is None:
-                return Written((), 0, 0, tuple(self._refused))
+                return Written((), 0, 0, tuple(self._refused), tuple(self._withheld))
             self._output.write(self._closing)
             self._complete(self._output)
             self._output = None
             self._check()
             size = self._part.stat().st_size
             self._spool.publish(self._name)
-            return Written(tuple(self._written), self._lines, size, tuple(self._refused))
+            return Written(self._written, self._lines, size, tuple(self._refused), tuple(self._withheld))
 
     def close(self) -> None:
         """Leave nothing behind of what was not finished. May be called again."""
@@ -128,30 +139,32 @@ class Writing:
 
     # records ----------------------------------------------------------------------------------------------------------
 
-    def _next(self, number: int, entry_id: int, form: FileForm) -> None:
+    def _next(self, number: int, message: Message, form: FileForm) -> None:
         if number != self._number:
             self._flush()
             self._number = number
-            self._ids, self._form, self._looked_at = [entry_id], form, False
+            self._begin(message, form)
             return
         # Several changes of one contact: a bad one must not take the others with it, so each is looked at alone.
-        if not self._looked_at and self._form is not None:
-            self._looked_at = True
-            if not self._is_sound(self._ids[0], self._form):
+        first = self._first
+        if first is not None and self._form is not None:
+            self._first = None
+            if not self._is_sound(first, self._form):
                 self._ids, self._form = [], None
-        if self._is_sound(entry_id, form):
-            self._ids.append(entry_id)
+        if self._is_sound(message, form):
+            self._ids.append(message.id)
             self._form = form if self._form is None else _merged(self._form, form)
+
+    def _begin(self, message: Message, form: FileForm) -> None:
+        self._ids, self._form, self._first = [message.id], form, message
 
     def _flush(self) -> None:
         """Write the record that is complete."""
-        form, ids = self._form, self._ids
-        self._ids, self._form = [], None
-        if form is None:
+        form, ids, first = self._form, self._ids, self._first
+        self._ids, self._form, self._first = [], None, None
+        if form is None or (self._look and first is not None and not self._is_sound(first, form)):
             return
         try:
-            if self._look and not self._looked_at and not self._is_sound(ids[0], form):
-                return
             text = text_of(form, self._tenant.names)
         except RecordRefused as refusal:
             self._refused += [Refused(entry_id, refusal.path, refusal.reason) for entry_id in ids]
@@ -160,25 +173,36 @@ class Writing:
             self._output = self._made()
             self._output.write(self._opening)
         self._output.write(text.encode())
-        self._written += ids
+        self._written.extend(ids)
         self._records += 1
         self._lines += form.lines
 
-    def _is_sound(self, entry_id: int, form: FileForm) -> bool:
-        """Whether this entry could stand alone in a file; else it is set aside."""
-        refusal = self._refusal(form)
-        if refusal is not None:
-            self._refused.append(Refused(entry_id, refusal.path, refusal.reason))
-        return refusal is None
+    def _is_sound(self, message: Message, form: FileForm) -> bool:
+        """Whether this entry could stand alone in a file, and nothing older of its contact had to stay behind; else it
+        is set aside."""
+        if message.lane in self._behind:
+            return False
+        for look, aside in ((self._our_refusal, self._refused), (self._tenants_refusal, self._withheld)):
+            refusal = look(form)
+            if refusal is None:
+                continue
+            aside.append(Refused(message.id, refusal.path, refusal.reason))
+            if aside is self._withheld and self._head.family is FileFamily.CONTACTS:
+                self._behind.add(message.lane)
+            return False
+        return True
 
-    def _refusal(self, form: FileForm) -> RecordRefused | None:
+    def _our_refusal(self, form: FileForm) -> RecordRefused | None:
         try:
             text = text_of(form, self._tenant.names)
-            return self._tenant.refusal_of(form, text) if self._look else None
+            return xml.refusal_of(form, text, self._tenant.names) if self._look else None
         except RecordRefused as refusal:
             return refusal
         except FileRefused as refusal:
             return RecordRefused("", str(refusal))
+
+    def _tenants_refusal(self, form: FileForm) -> RecordRefused | None:
+        return self._tenant.refusal_of(form, text_of(form, self._tenant.names)) if self._look else None
 
     # the file ---------------------------------------------------------------------------------------------------------
 

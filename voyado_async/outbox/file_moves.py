@@ -31,6 +31,9 @@ FILE_MOVES: dict[str, frozenset[str]] = {
 INCOMPLETE = "incomplete"
 """The problem of a file in the spool whose entries do not all stand in it."""
 
+WITHHELD = "withheld_from_files"
+"""The reason of an exhausted entry that only what the operator has set keeps out of files (an XSLT or XSD)."""
+
 
 class FileChange(NamedTuple):
     """What `update_file` was asked for."""
@@ -71,13 +74,28 @@ def spool(
     last: bool,
 ) -> list[int]:
     """Some of its entries stand in it now. Returns those that moved. `last`: with them it is complete."""
-    entries = as_json([(entry, *as_read.get(entry, (None, None))) for entry in ids])
+    entries = as_json([(entry, *as_read.get(entry, (None, None, None))) for entry in ids])
     rows = connection.execute(SQL["spool_entries"], {"file": file_id, "entries": entries, "now": now}).fetchall()
     line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
     moves.record(connection, [(entry, line) for entry, _ in rows])
     moves.refresh(connection, {lane for _, lane in rows}, now)
     if last and len(rows) == len(ids):
         connection.execute(SQL["mark_complete"], {"id": file_id})
+    return [entry for entry, _ in rows]
+
+
+def withhold(connection: sqlite3.Connection, details: Mapping[int, str], reason: str, now: int) -> None:
+    """These stay exhausted, and their records say why."""
+    rows = connection.execute(SQL["withhold"], {"ids": as_json(list(details)), "reason": reason}).fetchall()
+    moves.record(connection, [(entry, Attempt(now, "file", "withheld", code=details[entry])) for (entry,) in rows])
+
+
+def begin_bulk(connection: sqlite3.Connection, as_read: Mapping[int, AsRead], line: Attempt, now: int) -> list[int]:
+    """These go in a bulk request now. Returns those that moved."""
+    entries = as_json([(entry, *stood) for entry, stood in as_read.items()])
+    rows = connection.execute(SQL["begin_bulk"], {"entries": entries, "now": line.at}).fetchall()
+    moves.record(connection, [(entry, line) for entry, _ in rows])
+    moves.refresh(connection, {lane for _, lane in rows}, now)
     return [entry for entry, _ in rows]
 
 
@@ -97,8 +115,10 @@ def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tu
         moved = _move(connection, change, name, State.SPOOLED, State.UPLOADED, limit)
         return moved, len(moved) < limit
     if change.state == "imported":
+        # Whoever marked it as carried may have died before all of its entries followed.
+        late = _move(connection, change, name, State.SPOOLED, State.UPLOADED, limit)
         moved = _move(connection, change, name, State.UPLOADED, State.IMPORTED, limit)
-        left = len(moved) == limit
+        left = limit in (len(late), len(moved))
         if change.entries_to is State.DELIVERED:
             moved = _move(connection, change, name, State.IMPORTED, State.DELIVERED, limit)
             left = left or len(moved) == limit

@@ -391,6 +391,21 @@ class SqliteOutbox(OperatorPart):
     async def lanes_on_the_road(self) -> frozenset[int]:
         return frozenset(row[0] for row in await self._rows("lanes_on_the_road"))
 
+    async def withhold(self, details: Mapping[int, str], reason: str, now: int) -> None:
+        left = iter(details.items())
+        while chunk := dict(islice(left, CHUNK)):
+            step = partial(file_moves.withhold, details=chunk, reason=reason, now=now)
+            await self._writer.call(step, rows=2 * len(chunk))
+
+    async def begin_bulk(self, as_read: Mapping[int, AsRead], line: Attempt) -> frozenset[int]:
+        moved: list[int] = []
+        left = iter(as_read.items())
+        while chunk := dict(islice(left, CHUNK)):
+            now = self._clock.now()
+            step = partial(file_moves.begin_bulk, as_read=chunk, line=line, now=now)
+            moved += await self._writer.call(step, rows=2 * len(chunk))
+        return frozenset(moved)
+
     async def left_in_bulk(self) -> list[int]:
         return [row[0] for row in await self._rows("left_in_bulk")]
 

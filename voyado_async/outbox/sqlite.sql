@@ -453,7 +453,8 @@ LIMIT :limit;
 -- name: exhausted
 -- Of these, what may go into a file, oldest first. A creation on the second road holds everything later of its contact
 -- until it is imported (DESIGN 3, "Order across files"). An update or type change waits for an older one that goes by
--- the API.
+-- the API, and every contact write for a newer one that stands in a file which is still here: the older one would get the
+-- later name. When that has left, what it has set is left out.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
     contact.id, (
@@ -478,6 +479,12 @@ AND (entry.profile = 0 OR NOT EXISTS (
     AND older.profile = 1 AND older.id < entry.id
     AND older.state IN ('pending', 'sending')
 ))
+AND (entry.kind NOT IN ('contact_create', 'contact_update', 'contact_type') OR NOT EXISTS (
+    SELECT 1 FROM entry AS newer
+    WHERE newer.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
+    AND newer.state = 'spooled' AND newer.kind IN ('contact_create', 'contact_update', 'contact_type')
+    AND newer.id > entry.id
+))
 ORDER BY entry.id;
 
 -- name: lanes_on_the_road
@@ -493,6 +500,27 @@ WITH RECURSIVE place (lane) AS (
     FROM place WHERE place.lane IS NOT NULL
 )
 SELECT DISTINCT coalesce(lane.joined, lane.id) FROM place JOIN lane ON lane.id = place.lane;
+
+-- name: begin_bulk
+-- The entries that go in a bulk request from now on, under the same condition as those of a file.
+UPDATE entry SET
+    state = 'uploaded', due = :now, slots = 0, requests = requests + 1, unknown = 1, reason = NULL, outage = 0,
+    changed = :now
+FROM json_each(:entries) AS written
+WHERE entry.id = written.value ->> 0 AND entry.state = 'exhausted'
+AND (
+    (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane) = written.value ->> 1
+    AND coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = written.value ->> 2
+    AND (written.value ->> 3 IS NULL OR coalesce((
+        SELECT max(newer.id) FROM entry AS newer INDEXED BY entry_in_force
+        WHERE newer.lane IN (
+            SELECT written.value ->> 1 UNION ALL SELECT id FROM lane AS member WHERE member.joined = written.value ->> 1
+        )
+        AND newer.id > entry.id AND newer.in_force = 1 AND newer.state NOT IN ('rejected', 'discarded')
+        AND (newer.kind = 'contact_update' OR newer.requests > 0 OR newer.file IS NOT NULL)
+    ), 0) = written.value ->> 3)
+)
+RETURNING entry.id, entry.lane;
 
 -- name: left_in_bulk
 -- What was in a bulk request when its process died stands in no file.
@@ -527,9 +555,23 @@ WHERE entry.id = written.value ->> 0 AND entry.state = 'exhausted'
 AND (written.value ->> 1 IS NULL OR (
     (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane) = written.value ->> 1
     AND coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = written.value ->> 2
+    AND (written.value ->> 3 IS NULL OR coalesce((
+        SELECT max(newer.id) FROM entry AS newer INDEXED BY entry_in_force
+        WHERE newer.lane IN (
+            SELECT written.value ->> 1 UNION ALL SELECT id FROM lane AS member WHERE member.joined = written.value ->> 1
+        )
+        AND newer.id > entry.id AND newer.in_force = 1 AND newer.state NOT IN ('rejected', 'discarded')
+        AND (newer.kind = 'contact_update' OR newer.requests > 0 OR newer.file IS NOT NULL)
+    ), 0) = written.value ->> 3)
 ))
 AND EXISTS (SELECT 1 FROM file WHERE id = :file AND state = 'spooled')
 RETURNING entry.id, entry.lane;
+
+-- name: withhold
+-- Why these stand in no file; they stay as they are.
+UPDATE entry SET reason = :reason
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'exhausted'
+RETURNING id;
 
 -- name: files
 -- Every file, oldest first.

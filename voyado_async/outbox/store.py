@@ -40,10 +40,12 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
 
 
 class AsRead(NamedTuple):
-    """How an entry stood when it was claimed, or read for a file (`Message.lane`, `Message.lines`)."""
+    """How an entry stood when it was claimed, or read for a file or bulk request (`Message.lane`, `Message.lines`)."""
 
     lane: int
     lines: int
+    newest: int | None = None
+    """The newest entry of its lane that `in_force_after` told of, 0 for none. None: no newer one matters to it."""
 
     @classmethod
     def of(cls, message: Message) -> AsRead:
@@ -316,7 +318,8 @@ class Outbox(Protocol):
         """The file is complete on disk: its entries become spooled. Returns the ids that moved.
 
         `as_read` tells how entries stood when the file was written: one that has moved since does not move, even where
-        it is exhausted again, nor does one whose lane was joined to another.
+        it is exhausted again, nor does one whose lane was joined to another, or in whose lane a newer contact write has
+        set its values meanwhile.
 
         `record.id` is ignored. The row is committed first, as ``spooled`` with the problem ``incomplete``; then the
         entries, in chunks, each with a line in its record (what ``file``, outcome ``spooled``, at `record.created`);
@@ -325,9 +328,22 @@ class Outbox(Protocol):
         """
         ...
 
+    async def withhold(self, details: Mapping[int, str], reason: str, now: int) -> None:
+        """These stay exhausted because no file may hold them: listings show `reason`, the record of each has a line
+        with its detail (what ``file``, outcome ``withheld``). Nothing else of them changes."""
+        ...
+
     async def lanes_on_the_road(self) -> frozenset[int]:
         """The lanes of contacts with a write that left by file or bulk request and is not settled: a newer change must
         not go by another request before that one is."""
+        ...
+
+    async def begin_bulk(self, as_read: Mapping[int, AsRead], line: Attempt) -> frozenset[int]:
+        """A bulk request with these begins, at `line.at`: they are uploaded, of unknown outcome, each with the line in
+        its record. Returns those that moved, which only those do that still stand as they were read (`spool_file`).
+
+        In chunks, in the order given: those of one contact stand in it oldest first.
+        """
         ...
 
     async def left_in_bulk(self) -> list[int]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
 from voyado_async.outbox.states import State
@@ -183,6 +184,11 @@ def last_hour(found: Overview) -> LastHour:
 def _advice(found: Overview, breaker: BreakerRecord, *, stalled: bool, unattended: bool) -> Iterator[Advice]:
     if rejected := found.counts.states[State.REJECTED]:
         yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
+    if WITHHELD in found.standing.get(State.EXHAUSTED, _NONE).reasons:
+        yield Advice(
+            "entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name, and wait for the API",
+            f"voyado-async list --error {WITHHELD}",
+        )
     for file in found.open_files:
         if file.problem not in (None, "incomplete"):
             yield Advice(f"file {file.name}: {file.problem}", "voyado-async files")

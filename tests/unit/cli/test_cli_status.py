@@ -129,6 +129,9 @@ NEEDS = [
      [("the API key is refused (403:redeem)", "voyado-async check")]),
     ("a file", overview(open_files=[file("uploaded", "stays"), file("spooled", "incomplete")]), True,
      [("file f.xml: stays", "voyado-async files")]),
+    ("withheld", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW, {"withheld_from_files": 2})}), True,
+     [("entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name, and wait for the API",
+       "voyado-async list --error withheld_from_files")]),
     ("the books", msgspec.structs.replace(overview(), counts=Counts(dict.fromkeys(State, 0), {}, 1, 0, 0, None)),
      True, [("the accounting does not close", "voyado-async verify")]),
 ]  # fmt: skip

@@ -131,19 +131,25 @@ def test_a_change_without_a_file_form_keeps_the_later_ones_of_its_contact_and_no
 
 def test_a_contact_named_in_another_way_closes_the_file_of_the_older_change() -> None:
     order, by_id, by_email = ChangeOrder(), contact({}), contact({}, key="email", subject="a@example.com")
-    assert order.before(change(1), by_id) is None
-    assert order.before(change(2), by_id) is None
-    assert order.before(change(3, lane=2), by_email) is None
-    assert order.before(change(4), receipt()) is None
-    assert order.before(change(5), by_email) == Head.of(by_id)
-    assert order.before(change(6), by_email) is None
-    assert order.before(change(7), by_id) == Head.of(by_email)
+
+    def before(message: Message, form: FileForm) -> Head | None:
+        found = order.before(message, form)
+        order.stands(message, form)
+        return found
+
+    assert before(change(1), by_id) is None
+    assert before(change(2), by_id) is None
+    assert before(change(3, lane=2), by_email) is None
+    assert before(change(4), receipt()) is None
+    assert before(change(5), by_email) == Head.of(by_id)
+    assert before(change(6), by_email) is None
+    assert before(change(7), by_id) == Head.of(by_email)
 
 
 def test_the_order_of_a_contact_ends_with_the_file_that_its_changes_stand_in() -> None:
     order, by_id, by_email = ChangeOrder(), contact({}), contact({}, key="email", subject="a@example.com")
-    order.before(change(1), by_id)
-    order.before(change(2, lane=2), by_email)
+    order.stands(change(1), by_id)
+    order.stands(change(2, lane=2), by_email)
     order.closed(Head.of(by_id))
     assert order.before(change(3), by_email) is None
     assert order.before(change(4, lane=2), by_id) == Head.of(by_email)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from voyado_async.delivery import (
     Failure,
     HandBack,
     Kind,
+    Message,
     NotAllowed,
     Outcome,
     Rejected,
@@ -26,6 +27,7 @@ from voyado_async.delivery import (
     RetryAt,
     SlowDown,
 )
+from voyado_async.errors import OutboxUnavailable
 from voyado_async.fallback import bulk
 from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.report import CourierReport
@@ -64,11 +66,15 @@ class Turns(nullcontext[None]):
     def __init__(self) -> None:
         super().__init__()
         self.granted = True
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.heard: list[Outcome | BulkTaken] = []
 
     async def __aenter__(self) -> None:
         if not self.granted:
             raise HandBack
+        if (meanwhile := self.meanwhile) is not None:
+            self.meanwhile = None
+            await meanwhile()
 
     def answered(self, outcome: BulkTaken | Outcome) -> None:
         self.heard.append(outcome)
@@ -233,6 +239,18 @@ async def test_of_changes_for_two_contact_types_only_the_first_goes_in_bulk(shop
     assert await shop.states(ids) == [State.IMPORTED, State.PENDING, State.PENDING]
 
 
+async def test_of_a_change_and_a_later_creation_of_its_contact_only_the_change_goes_in_bulk(shop: Shop) -> None:
+    """The requests of creations go first: the older value would land last."""
+    ids = await shop.exhaust(change(city="Malmo"), creation("anna@example.com", city="Lund"), creation())
+    await shop.step()
+    assert [[row["email"] for row in rows] for _, _, rows in shop.engage.requests] == [
+        ["bo@example.com"],
+        ["anna@example.com"],
+    ]
+    assert [kind for kind, _, _ in shop.engage.requests] == [Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE]
+    assert await shop.states(ids) == [State.IMPORTED, State.PENDING, State.IMPORTED]
+
+
 async def test_what_belongs_to_a_created_contact_waits_until_the_creation_is_confirmed(shop: Shop) -> None:
     later = change("bo@example.com", city="Lund")
     ids = await shop.exhaust(creation(), later)
@@ -303,17 +321,23 @@ async def test_everybody_hears_what_a_bulk_request_came_to(shop: Shop) -> None:
 
 async def test_an_entry_that_is_discarded_meanwhile_is_not_sent(shop: Shop) -> None:
     ids = await shop.exhaust(change(city="Lund"), change(zipCode="1"))
-    settle = shop.store.settle
 
-    async def late(settlement: Settlement) -> bool:
-        if settlement.id == ids[0] and settlement.target is State.UPLOADED:
-            await settle(Settlement(ids[0], State.EXHAUSTED, State.DISCARDED, reason="by hand"))
-        return await settle(settlement)
+    async def by_hand() -> None:
+        await shop.store.settle(Settlement(ids[0], State.EXHAUSTED, State.DISCARDED, reason="by hand"))
 
-    shop.store.settle = late  # type: ignore[method-assign]  # somebody is quicker
+    shop.turn.meanwhile = by_hand
     await shop.step()
     assert [contacts for _, _, contacts in shop.engage.requests] == [[{"email": "anna@example.com", "zipCode": "1"}]]
     assert await shop.states(ids) == [State.DISCARDED, State.IMPORTED]
+
+
+async def test_a_creation_that_went_in_bulk_counts_as_sent_to_what_is_older_of_its_contact(shop: Shop) -> None:
+    (older,) = [stored.id for stored in await shop.store.enqueue([change(city="Malmo")])]
+    assert await shop.store.settle(Settlement(older, State.PENDING, State.REJECTED))
+    await shop.exhaust(creation("anna@example.com", city="Lund"))
+    await shop.step()
+    (message,) = [Message(older, Kind.CONTACT_UPDATE, b"", 1, "", 0)]
+    assert [kind for kind, _ in await shop.store.newer_in_force(message)] == [Kind.CONTACT_CREATE]
 
 
 async def test_a_process_that_dies_during_a_request_leaves_an_unknown_outcome(shop: Shop) -> None:
@@ -336,6 +360,24 @@ async def test_a_process_that_dies_during_a_request_leaves_an_unknown_outcome(sh
     assert await shop.states(ids) == [State.IMPORTED]
     assert (await shop.store.attempts(ids[0]))[-1].known is False
     assert [m.id for m in await shop.store.to_confirm(10, shop.clock.now() + PERIOD)] == ids
+
+
+async def test_a_disk_that_fails_during_a_request_leaves_an_unknown_outcome_that_is_confirmed_without_a_restart(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.step()
+    ids = await shop.exhaust(change(city="Lund"))
+
+    async def full(settlement: Settlement) -> bool:
+        raise OutboxUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.store, "settle", full)
+        with pytest.raises(OutboxUnavailable):
+            await shop.step()
+    assert await shop.states(ids) == [State.UPLOADED]
+    await shop.step(api_healthy=False)
+    assert await shop.states(ids) == [State.IMPORTED]
 
 
 # the answer -----------------------------------------------------------------------------------------------------------

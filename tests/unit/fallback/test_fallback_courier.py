@@ -24,7 +24,7 @@ from voyado_async.kinds import contact_create, contact_type, contact_update, rec
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import FileRecord, Settlement
+from voyado_async.outbox.store import AsRead, FileRecord, Settlement
 from voyado_async.settings import Settings
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
@@ -348,6 +348,62 @@ async def test_changes_of_a_contact_with_two_names_stand_in_files_whose_names_ha
         "Lund",
         "Kiruna",
     ]
+
+
+async def known_by_email(shop: Shop, *drafts: Draft) -> list[int]:
+    """The e-mail turns out to be Anna's; then all of it is exhausted."""
+    ids = [stored.id for stored in await shop.store.enqueue(drafts)]
+    lanes = {message.lane_key: message.lane for message in await shop.store.claim(9, shop.clock.now(), frozenset())}
+    assert await shop.store.join_lanes(lanes["email:anna@example.com"], ANNA, "email:anna@example.com")
+    for entry in ids:
+        assert await shop.store.settle(Settlement(entry, State.PENDING, State.EXHAUSTED, outage=True))
+    return ids
+
+
+def by_email(email: str, city: str) -> Draft:
+    return contact_update.draft(address(email=email), {"city": city})
+
+
+async def test_a_change_that_filled_a_file_has_its_name_before_the_next_one_of_its_contact(shop: Shop) -> None:
+    shop.restart(fallback_max_lines=2)
+    await known_by_email(
+        shop,
+        move_to("Umeå", BO),
+        by_email("cia@example.com", "Luleå"),
+        by_email("dan@example.com", "Boden"),
+        by_email("anna@example.com", "Ystad"),  # the file of those that are named by e-mail is full, and goes
+        move_to("Lund"),
+    )
+    await shop.step(5)
+    in_order = [shop.engage.files["contacts", name].decode() for name in sorted(shop.engage.renames)]
+    assert [city for content in in_order for city in ("Ystad", "Lund") if city in content] == ["Ystad", "Lund"]
+
+
+async def test_a_change_whose_file_was_withdrawn_waits_for_the_file_of_a_newer_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of its own would have the later name, and put the older value over the newer one."""
+    shop.connected = False
+    shop.restart()
+    older, newer, other = await known_by_email(
+        shop, by_email("anna@example.com", "Ystad"), move_to("Lund"), by_email("cia@example.com", "Boden")
+    )
+    spool_file = shop.store.spool_file
+
+    async def moved_meanwhile(record: FileRecord, entry_ids: Sequence[int], as_read: object) -> list[int]:
+        monkeypatch.undo()
+        return await spool_file(record, entry_ids, {older: AsRead(0, 0, 0)})  # it has moved since
+
+    monkeypatch.setattr(shop.store, "spool_file", moved_meanwhile)
+    report = await shop.step(5)
+    assert len(report.withdrawn) == 1
+    await shop.step(5)
+    assert await shop.states([older, newer, other]) == [State.EXHAUSTED, State.SPOOLED, State.SPOOLED]
+    (file,) = [file for file in await shop.store.files(open_only=True) if file.match_key_type == "contactId"]
+    await shop.store.update_file(file.id, state="uploaded", now=shop.clock.now(), entries_to=State.UPLOADED)
+    await shop.step(5)
+    assert await shop.states([older]) == [State.DISCARDED]
+    assert not any("Ystad" in path.read_text() for path in shop.settings.spool_path.glob("*.xml"))
 
 
 async def test_sales_of_a_contact_that_a_file_creates_wait_until_it_is_imported(shop: Shop) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ EMAIL = "email:anna@example.com"
 
 
 class Turn(nullcontext[None]):
+    """The turn of a bulk request, for which it waits while other things happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def __aenter__(self) -> None:
+        if (meanwhile := self.meanwhile) is not None:
+            self.meanwhile = None
+            await meanwhile()
+
     def answered(self, outcome: BulkTaken | Outcome) -> None: ...
 
 
@@ -36,6 +48,7 @@ class Shop:
         self.store, self.clock, self.settings = store, clock, settings
         self.operations = Operations(store, clock, settings)
         self.sent: list[dict[str, Any]] = []
+        self.turn = Turn()
 
     async def write(self, *drafts: Draft) -> list[int]:
         return [stored.id for stored in await self.store.enqueue(drafts)]
@@ -58,10 +71,23 @@ class Shop:
         if bulk:
             settings = msgspec.structs.replace(settings, fallback_contacts="bulk")
         courier = Courier.of(self.store, settings, bulk=self if bulk else None)
-        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=self.turn)
         await self.clock.advance(300)
-        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
-        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=Turn())
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=self.turn)
+        await courier.step(self.clock.now(), api_healthy=api_healthy, turn=self.turn)
+
+    async def bulk_step(self) -> None:
+        """The API is well: one look at what is exhausted."""
+        settings = msgspec.structs.replace(self.settings, fallback_contacts="bulk")
+        await Courier.of(self.store, settings, bulk=self).step(self.clock.now(), api_healthy=True, turn=self.turn)
+
+    async def lane(self, entry: int) -> int:
+        """The number of its own lane."""
+        key = (await self.store.get(entry)).lane
+        with sqlite3.connect(self.settings.outbox) as database:
+            (row,) = database.execute("SELECT id FROM lane WHERE key = ?", (key,)).fetchall()
+        database.close()
+        return int(row[0])
 
     async def send_bulk(self, kind: Kind, contact_type: str, contacts: bytes) -> BulkTaken | Outcome:
         self.sent += msgspec.json.decode(contacts)
@@ -86,6 +112,14 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 def by_email(**changes: object) -> Draft:
     return contact_update.draft(address(email="anna@example.com"), changes)
+
+
+def by_phone(**changes: object) -> Draft:
+    return contact_update.draft(address(mobile_phone="+46700000001"), changes)
+
+
+def another(**changes: object) -> Draft:
+    return contact_update.draft(address(email="bo@example.com"), changes)
 
 
 def by_id(**changes: object) -> Draft:
@@ -233,3 +267,83 @@ async def test_a_replay_by_file_leaves_with_what_the_replay_left_of_it(shop: Sho
     assert await shop.states(older) == [(State.SPOOLED, None)]
     assert "Provgatan 7" in shop.content()
     assert "Malmo" not in shop.content()
+
+
+# while a bulk request waits for its turn ------------------------------------------------------------------------------
+
+
+async def test_what_was_replayed_and_exhausted_again_meanwhile_is_not_in_the_bulk_request(shop: Shop) -> None:
+    older, other = await shop.write(by_email(city="Malmo", street="Provgatan 7"), another(city="Ystad"))
+    await shop.settle(State.EXHAUSTED, older, other)
+
+    async def replayed() -> None:
+        (newer,) = await shop.write(by_email(city="Lund"))
+        assert await shop.store.settle(Settlement(newer, State.PENDING, State.DELIVERED))
+        assert (await shop.operations.replay(older)).counts["send"] == 1
+        await shop.settle(State.EXHAUSTED, older)
+
+    shop.turn.meanwhile = replayed
+    await shop.bulk_step()
+    assert shop.sent == [{"email": "bo@example.com", "city": "Ystad"}]
+    assert await shop.states(older, other) == [(State.EXHAUSTED, None), (State.IMPORTED, None)]
+    await shop.bulk_step()
+    assert shop.sent[1:] == [{"email": "anna@example.com", "street": "Provgatan 7"}]
+
+
+async def test_what_was_edited_meanwhile_is_not_in_the_bulk_request_as_it_was_read(shop: Shop) -> None:
+    (entry,) = await shop.write(by_email(city="Malmo"))
+    await shop.settle(State.EXHAUSTED, entry)
+
+    async def edited() -> None:
+        await shop.operations.replay(entry)
+        await shop.settle(State.REJECTED, entry)
+        await shop.operations.edit(entry, (await shop.store.body(entry)).replace(b"Malmo", b"Lund"))
+        assert (await shop.operations.replay(entry, via="file")).counts["file"] == 1
+
+    shop.turn.meanwhile = edited
+    await shop.bulk_step()
+    assert shop.sent == []
+    await shop.bulk_step()
+    assert shop.sent == [{"email": "anna@example.com", "city": "Lund"}]
+
+
+async def test_lanes_that_become_one_while_a_bulk_request_waits_let_no_older_value_leave(shop: Shop) -> None:
+    older, newer = await shop.write(by_email(city="Malmo"), by_id(city="Lund"))
+    await shop.settle(State.DELIVERED, newer)
+    await shop.settle(State.EXHAUSTED, older)
+    shop.turn.meanwhile = shop.become_known
+    await shop.bulk_step()
+    await shop.bulk_step()
+    assert shop.sent == []
+    assert await shop.states(older) == [(State.DISCARDED, "superseded")]
+
+
+async def test_a_newer_value_that_arrives_in_the_lane_while_a_bulk_request_waits_keeps_the_older_one_back(
+    shop: Shop,
+) -> None:
+    """Its own lane stays what it was: the other one becomes part of it."""
+    older, newer = await shop.write(by_email(city="Malmo", street="Provgatan 7"), by_phone(city="Lund"))
+    await shop.settle(State.EXHAUSTED, older)
+    await shop.become_known()
+    await shop.settle(State.DELIVERED, newer)
+    other = (await shop.store.get(newer)).lane
+
+    async def joined() -> None:
+        assert await shop.store.join_lanes(await shop.lane(newer), ANNA, other)
+
+    shop.turn.meanwhile = joined
+    await shop.bulk_step()
+    assert shop.sent == []
+    await shop.bulk_step()
+    assert shop.sent == [{"email": "anna@example.com", "street": "Provgatan 7"}]
+    assert (await shop.store.attempts(older))[-2].what == "bulk"
+
+
+async def test_several_changes_of_a_contact_leave_in_one_bulk_request_whatever_is_known_of_them(shop: Shop) -> None:
+    """An unknown one counts as newer for those before it, also in the statement that moves all of them."""
+    ids = await shop.write(*(by_email(**{field: "1"}) for field in ("city", "street", "zipCode")))
+    for entry, unknown in zip(ids, (False, True, False), strict=True):
+        assert await shop.store.settle(Settlement(entry, State.PENDING, State.EXHAUSTED, unknown=unknown))
+    await shop.bulk_step()
+    assert shop.sent == [{"email": "anna@example.com", "city": "1", "street": "1", "zipCode": "1"}]
+    assert await shop.states(*ids) == [(State.IMPORTED, None)] * 3

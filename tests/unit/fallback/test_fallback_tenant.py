@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeClock
 from file_forms import write_forms
 from lxml import etree
 
 from voyado_async.client import VoyadoClient
 from voyado_async.delivery import FileFamily, FileForm, Message, NoFileForm
 from voyado_async.errors import ConfigurationError
-from voyado_async.fallback.courier import forms
+from voyado_async.fallback.courier import Courier, forms
 from voyado_async.fallback.names import unconfirmed
 from voyado_async.fallback.renaming import names_of
+from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.tenant import Tenant
 from voyado_async.fallback.writing import Written
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
 from voyado_async.models.receipts import parse_receipt
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.states import State
+from voyado_async.outbox.store import Settlement
 from voyado_async.settings import Settings
 
 XSL = 'version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform"'
@@ -125,7 +131,7 @@ def shop(tmp_path: Path) -> Shop:
 def test_a_tenants_names_stand_in_the_receipt_file_and_in_its_xsd(shop: Shop) -> None:
     shop.set("fallback_names", FULL_NAMES)
     written, content = shop.write(sale())
-    assert written.entry_ids == (1,)
+    assert tuple(written.entry_ids) == (1,)
     for text in (
         "<payment><type>card</type>",
         "<store>204</store>",
@@ -141,7 +147,7 @@ def test_a_tenants_names_stand_in_the_contacts_file_and_in_its_xsd(shop: Shop) -
     shop.set("fallback_names", FULL_NAMES)
     good = contact(1, "VIPGuest", preferences={"acceptsEmail": True, "acceptsSms": False})
     written, content = shop.write(good, contact(2, "VIPGuest", preferences={"acceptsEmail": "Yes"}))
-    assert written.entry_ids == (1,)
+    assert tuple(written.entry_ids) == (1,)
     assert [refused.path for refused in written.refused] == ["mayMail"]
     assert (
         "<changed>\n<vip><contactId>id-1</contactId><mayMail>true</mayMail><acceptsSms>false</acceptsSms></vip>"
@@ -247,23 +253,35 @@ def test_a_tenants_xslt_makes_the_file_that_leaves(shop: Shop) -> None:
         ("id-2", "Umeå"),
     ]
     assert written.size == len(content.encode())
-    assert written.entry_ids == (1, 2)
+    assert tuple(written.entry_ids) == (1, 2)
 
 
 def test_our_own_check_comes_before_the_xslt(shop: Shop) -> None:
     shop.set("fallback_xslt_contacts", RENAMING)
     written, _ = shop.write(contact(1, birthDay="x"), contact(2, city="Umeå"))
-    assert written.entry_ids == (2,)
+    assert tuple(written.entry_ids) == (2,)
     assert [refused.path for refused in written.refused] == ["birthDay"]
 
 
-def test_what_the_vendors_xsd_refuses_after_the_xslt_is_set_aside_alone(shop: Shop) -> None:
+def test_what_the_vendors_xsd_refuses_after_the_xslt_is_withheld_alone(shop: Shop) -> None:
     shop.set("fallback_xslt_contacts", RENAMING)
     shop.set("fallback_xsd_contacts", PEOPLE)
     written, content = shop.write(contact(1, city="Lund"), contact(2, city="Stockholm"), contact(3, city="Kiruna"))
-    assert written.entry_ids == (1, 3)
-    assert [(refused.entry_id, "vendor's XSD" in refused.reason) for refused in written.refused] == [(2, True)]
-    assert "Stockholm" not in content + str(written.refused)
+    assert tuple(written.entry_ids) == (1, 3)
+    assert written.refused == ()
+    assert [(withheld.entry_id, "vendor's XSD" in withheld.reason) for withheld in written.withheld] == [(2, True)]
+    assert "Stockholm" not in content + str(written.withheld)
+
+
+def test_the_later_changes_of_a_contact_stay_behind_with_one_that_the_vendors_xsd_refuses(shop: Shop) -> None:
+    """The one goes by the API, and would overwrite them."""
+    shop.set("fallback_xslt_contacts", RENAMING)
+    shop.set("fallback_xsd_contacts", PEOPLE)
+    written, content = shop.write(
+        contact(1, city="Lund"), contact(2, city="Umeå"), contact(1, city="Stockholm"), contact(1, street="x")
+    )
+    assert (tuple(written.entry_ids), [withheld.entry_id for withheld in written.withheld]) == ((1, 2), [3])
+    assert "Stockholm" not in content
 
 
 def test_the_vendors_xsd_without_an_xslt_is_held_against_the_stream(shop: Shop) -> None:
@@ -275,22 +293,24 @@ def test_the_vendors_xsd_without_an_xslt_is_held_against_the_stream(shop: Shop) 
     </xs:sequence></xs:complexType></xs:element></xs:sequence></xs:complexType></xs:element></xs:schema>"""
     shop.set("fallback_xsd_contacts", strict)
     written, content = shop.write(contact(1, city="Lund"), contact(2, street="x"))
-    assert written.entry_ids == (1,)
-    assert [(refused.entry_id, refused.path) for refused in written.refused] == [(2, "street")]
+    assert tuple(written.entry_ids) == (1,)
+    assert [(withheld.entry_id, withheld.path) for withheld in written.withheld] == [(2, "street")]
     assert "id-2" not in content
 
 
-def test_a_record_on_which_the_xslt_fails_is_set_aside_alone_and_its_words_are_not_told(shop: Shop) -> None:
+def test_a_record_on_which_the_xslt_fails_is_withheld_alone_and_its_words_are_not_told(shop: Shop) -> None:
     failing = f"""<xsl:stylesheet {XSL} xmlns:c="http://eClub.Schemas.ImportContact">{IDENTITY}
     <xsl:template match="c:member[c:city='Secret']"><xsl:message terminate="yes"><xsl:value-of select="c:city"/>
     </xsl:message></xsl:template></xsl:stylesheet>"""
     shop.set("fallback_xslt_contacts", failing)
     written, _ = shop.write(contact(1, city="Lund"), contact(2, city="Secret"))
-    assert written.entry_ids == (1,)
-    assert "Secret" not in str(written.refused)
+    assert tuple(written.entry_ids) == (1,)
+    assert written.refused == ()
+    assert [withheld.entry_id for withheld in written.withheld] == [2]
+    assert "Secret" not in str(written.withheld)
 
 
-def test_an_xslt_that_makes_no_xml_takes_every_entry_out_and_leaves_no_file(shop: Shop) -> None:
+def test_an_xslt_that_makes_no_xml_withholds_every_entry_and_leaves_no_file(shop: Shop) -> None:
     shop.set(
         "fallback_xslt_contacts", f'<xsl:stylesheet {XSL}><xsl:template match="/">text</xsl:template></xsl:stylesheet>'
     )
@@ -357,3 +377,113 @@ async def test_the_client_that_drains_refuses_what_it_cannot_use_before_it_opens
     with pytest.raises(ConfigurationError, match="VOYADO_FALLBACK_XSLT_CONTACTS"):
         async with VoyadoClient(settings):
             raise AssertionError("it opened")
+
+
+# entries that only what a tenant has set refuses ----------------------------------------------------------------------
+
+NOBODY = f"""<xs:schema {XS} targetNamespace="http://eClub.Schemas.ImportContact" elementFormDefault="qualified">
+<xs:element name="people"/></xs:schema>"""
+SHORT = f"""<xs:schema {XS} xmlns="http://eClub.Schemas.ImportContact" elementFormDefault="qualified"
+targetNamespace="http://eClub.Schemas.ImportContact"><xs:element name="contacts"><xs:complexType><xs:sequence>
+<xs:element name="new"><xs:complexType><xs:sequence><xs:element name="member" maxOccurs="unbounded"><xs:complexType>
+<xs:choice maxOccurs="9"><xs:element name="contactId"/><xs:element name="email"/><xs:element name="city" type="town"/>
+</xs:choice></xs:complexType></xs:element></xs:sequence></xs:complexType></xs:element></xs:sequence></xs:complexType>
+</xs:element><xs:simpleType name="town"><xs:restriction base="xs:string"><xs:maxLength value="8"/></xs:restriction>
+</xs:simpleType>
+</xs:schema>"""
+
+
+class Drain:
+    """An outbox in an outage, with a tenant's XSD."""
+
+    def __init__(self, store: SqliteOutbox, clock: FakeClock, shop: Shop) -> None:
+        self.store, self.clock, self.shop = store, clock, shop
+        self.start()
+
+    def start(self) -> None:
+        self.courier = Courier.of(self.store, self.shop.settings())
+
+    async def exhaust(self, **cities: str) -> dict[str, int]:
+        drafts = [
+            contact_update.draft(address(contact_id=GUIDS[name]), {"city": city}) for name, city in cities.items()
+        ]
+        ids = {name: stored.id for name, stored in zip(cities, await self.store.enqueue(drafts), strict=True)}
+        for entry in ids.values():
+            assert await self.store.settle(Settlement(entry, State.PENDING, State.EXHAUSTED, outage=True, slots=8))
+        return ids
+
+    async def step(self, *, api_healthy: bool = False) -> CourierReport:
+        await self.clock.advance(301)
+        return await self.courier.step(self.clock.now(), api_healthy=api_healthy)
+
+    async def states(self, ids: dict[str, int]) -> dict[str, State]:
+        found = await self.store.states_of(list(ids.values()))
+        return {name: found[entry][0] for name, entry in ids.items()}
+
+
+GUIDS = {name: f"0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c1{number}" for number, name in enumerate(("anna", "bo", "cia"))}
+
+
+@pytest.fixture
+async def drain(shop: Shop) -> AsyncIterator[Drain]:
+    clock = FakeClock()
+    store = await open_outbox(shop.settings().outbox, base_url="http://127.0.0.1:1", clock=clock)
+    yield Drain(store, clock, shop)
+    await store.close()
+
+
+async def test_a_wrong_xsd_of_the_operators_rejects_nothing_and_the_api_takes_all_of_it(drain: Drain) -> None:
+    drain.shop.set("fallback_xsd_contacts", NOBODY)
+    drain.start()
+    ids = await drain.exhaust(anna="Lund", bo="Boden", cia="Kiruna")
+    for _ in range(3):
+        report = await drain.step()
+        assert report.problem == "withheld_from_files"
+        assert "VOYADO_FALLBACK_XSD_" in (report.message or "")
+    assert set((await drain.states(ids)).values()) == {State.EXHAUSTED}
+    assert await drain.store.files(open_only=False) == []
+    record = await drain.store.get(ids["anna"])
+    assert (record.reason, record.outage, record.slots) == ("withheld_from_files", True, 8)
+    lines = [line for line in await drain.store.attempts(ids["anna"]) if line.what == "file"]
+    assert [line.outcome for line in lines] == ["withheld"]
+    report = await drain.step(api_healthy=True)
+    assert report.problem is None
+    assert set((await drain.states(ids)).values()) == {State.PENDING}
+
+
+async def test_what_only_the_vendors_xsd_refuses_waits_while_the_rest_leaves_and_later_changes_wait_with_it(
+    drain: Drain,
+) -> None:
+    drain.shop.set("fallback_xsd_contacts", SHORT)
+    drain.start()
+    ids = await drain.exhaust(anna="Stockholm", bo="Boden")
+    await drain.step()
+    later = await drain.exhaust(anna="Lund")
+    await drain.step()
+    assert await drain.states(ids) == {"anna": State.EXHAUSTED, "bo": State.SPOOLED}
+    assert await drain.states(later) == {"anna": State.EXHAUSTED}
+
+
+async def test_a_change_in_another_file_waits_as_well_for_one_that_was_withheld(drain: Drain) -> None:
+    drain.shop.set("fallback_xsd_contacts", SHORT)
+    drain.start()
+    first = await drain.exhaust(anna="Stockholm")
+    email = contact_update.draft(address(email="anna@example.com"), {"city": "Lund"})
+    (second,) = [stored.id for stored in await drain.store.enqueue([email])]
+    (lane,) = [message.lane for message in await drain.store.claim(9, drain.clock.now(), frozenset())]
+    assert await drain.store.join_lanes(lane, GUIDS["anna"], "email:anna@example.com")
+    assert await drain.store.settle(Settlement(second, State.PENDING, State.EXHAUSTED, outage=True))
+    await drain.step()
+    assert await drain.states(first | {"second": second}) == {"anna": State.EXHAUSTED, "second": State.EXHAUSTED}
+
+
+async def test_a_corrected_xsd_lets_what_was_withheld_leave_after_a_restart(drain: Drain) -> None:
+    drain.shop.set("fallback_xsd_contacts", NOBODY)
+    drain.start()
+    ids = await drain.exhaust(anna="Lund")
+    await drain.step()
+    drain.shop.set("fallback_xsd_contacts", SHORT)
+    drain.start()
+    report = await drain.step()
+    assert report.problem is None
+    assert await drain.states(ids) == {"anna": State.SPOOLED}
