@@ -187,8 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_xsd_contacts: Annotated[
         str | None,
         Meta(
-            description="The vendor's XSD, which contact files must pass before they leave (ref 6.5). What only your XSLT "
-            "or XSD refuses is not rejected: it waits for the API, and `status` says so."
+            description="The vendor's XSD, which contact files must pass before they leave (ref 6.5). What only your "
+            "XSLT or XSD refuses is not rejected: it waits for the API, and `status` says so."
         ),
     ] = None
     fallback_xsd_redemptions: Annotated[str | None, Meta(description="The same for redemption files.")] = None
