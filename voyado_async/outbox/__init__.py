@@ -8,6 +8,7 @@ store.py       what a stage may ask of an outbox
 sqlite.py      the store in one SQLite file          sqlite.sql     its named queries
 writer.py      group commit
 moves.py       what happens inside one transaction   file_moves.py  the same for fallback files
+chunks.py      how much of a large move goes into one
 overview.py    what it says of itself in one look    looking.py     the reads behind it
 choosing.py    which entries fit a filter            glance.py      a look from outside, without an event loop
 lock.py        the writers' turn, the right to drain

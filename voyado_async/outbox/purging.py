@@ -33,10 +33,11 @@ def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int) ->
     return len(going)
 
 
-def purge_keys(connection: sqlite3.Connection, *, span: int, before: int) -> None:
-    """One of the 256 spans of key hashes."""
-    values = {"since": f"{span:02x}", "until": f"{span + 1:02x}" if span < 255 else "g", "before": before}
-    connection.execute(SQL["purge_keys"], values)
+def purge_keys(connection: sqlite3.Connection, *, span: int, before: int, limit: int) -> int:
+    """Some of one of the 256 spans of key hashes."""
+    until = f"{span + 1:02x}" if span < 255 else "g"
+    values = {"since": f"{span:02x}", "until": until, "before": before, "limit": limit}
+    return len(connection.execute(SQL["purge_keys"], values).fetchall())
 
 
 class LanesInUse:

@@ -32,6 +32,7 @@ from voyado_async.errors import (
 )
 from voyado_async.outbox import choosing, file_moves, looking, moves, overview, purging
 from voyado_async.outbox.adding import Prepared
+from voyado_async.outbox.chunks import Chunk
 from voyado_async.outbox.glance import check_size, check_sqlite, in_snapshot, readable_schema, unreadable
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
@@ -68,7 +69,7 @@ HISTORY = 7 * 86_400_000
 """How long it is known what came where, span by span (ms)."""
 
 CHUNK = 200
-"""Entries that one transaction of a large move takes: it holds the turn for a few milliseconds."""
+"""Entries that one transaction of a large move takes at most (`chunks.py`)."""
 
 KNOWN_FOR = 86_400_000
 """An address that is found again is written down again after so long (ms): once a day, not at each read."""
@@ -89,7 +90,8 @@ class SqliteOutbox(OperatorPart):
         self._base_url = base_url
         self._turn = Turn(f"{path}-turn", opened=not read_only)
         self._poker = Poker(path)
-        self._writer = Writer(path, self._turn, self._after_commit)
+        self._writer = Writer(path, self._turn, self._after_commit, clock.monotonic)
+        self._chunk = Chunk(CHUNK)
         self._reader: Connection | None = None
         self._marks = Together(self._mark_all)
         self._settlements = Together(self._settle_all)
@@ -215,10 +217,10 @@ class SqliteOutbox(OperatorPart):
 
     async def exhaust_lanes(self, lanes: Sequence[int], now: int) -> int:
         # Some lanes at a time: a chunk that had to look through all of them would take the longer the more there are.
-        total = 0
+        total, chunk = 0, Chunk(CHUNK)
         for start in range(0, len(lanes), CHUNK):
             some = lanes[start : start + CHUNK]
-            total += await self._in_chunks(partial(moves.exhaust_lanes, lanes=some, now=now, limit=CHUNK))
+            total += await self._in_chunks(partial(moves.exhaust_lanes, lanes=some, now=now), chunk)
         return total
 
     async def exhaust_behind_files(self, now: int) -> int:
@@ -229,16 +231,28 @@ class SqliteOutbox(OperatorPart):
         return total
 
     async def bring_back(self, now: int) -> int:
-        return await self._in_chunks(lambda c: moves.bring_back(c, now, CHUNK))
+        return await self._in_chunks(partial(moves.bring_back, now=now), Chunk(CHUNK))
 
-    async def _in_chunks(self, move: Callable[[sqlite3.Connection], int]) -> int:
-        """Repeat until nothing more moves; others get the turn in between."""
+    async def _in_chunks(self, move: Callable[..., int], chunk: Chunk) -> int:
+        """Repeat the move of at most `limit` until nothing more moves; others get the turn in between."""
         total = 0
         while True:
-            moved = await self._writer.call(move, rows=CHUNK)
+            limit = chunk.size
+            moved = await self._writer.call(partial(move, limit=limit), rows=limit)
+            chunk.took(self._writer.held, moved)
             total += moved
-            if moved < CHUNK:
+            if moved < limit:
                 return total
+
+    async def _in_pieces(self, move: Callable[..., int], ids: Sequence[int], chunk: Chunk) -> int:
+        """The move of these, some at a time."""
+        total = start = 0
+        while start < len(ids):
+            some = ids[start : start + chunk.size]
+            total += await self._writer.call(partial(move, ids=some), rows=2 * len(some))
+            chunk.took(self._writer.held, len(some))
+            start += len(some)
+        return total
 
     async def take_over(self, now: int, rest_until: int) -> list[int]:
         return await self._writer.call(lambda c: moves.take_over(c, now, rest_until))
@@ -259,17 +273,16 @@ class SqliteOutbox(OperatorPart):
         return gone
 
     async def purge(self, entries_before: int, keys_before: int) -> int:
-        purged = 0
+        purged, chunk = 0, Chunk(CHUNK)
         history = (self._clock.now() - HISTORY) // overview.SPAN
         last = (await self._rows("last_id"))[0][0]
         for after in range(0, last, SPAN):
             rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
-            for start in range(0, len(rows), CHUNK):
-                ids = [row[0] for row in rows[start : start + CHUNK]]
-                purged += await self._writer.call(partial(purging.purge, ids=ids, before=entries_before), rows=CHUNK)
+            purge = partial(purging.purge, before=entries_before)
+            purged += await self._in_pieces(purge, [row[0] for row in rows], chunk)
         await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
-            await self._writer.call(partial(purging.purge_keys, span=span, before=keys_before), rows=CHUNK)
+            await self._in_chunks(partial(purging.purge_keys, span=span, before=keys_before), chunk)
         await self._purge_contacts(entries_before)
         await self._purge_lanes()
         return purged
@@ -283,16 +296,18 @@ class SqliteOutbox(OperatorPart):
 
     async def _purge_lanes(self) -> None:
         """Lanes go when their contact has no entry here and no known address: they name a person, too."""
-        now, after, in_use = self._clock.now(), 0, purging.LanesInUse()
+        now, after, in_use, chunk = self._clock.now(), 0, purging.LanesInUse(), Chunk(CHUNK)
         while idle := await self._rows("idle_lanes", after=after, now=now, limit=SPAN):
             after = idle[-1][0]
-            for start in range(0, len(idle), CHUNK):
+            while idle:
                 await self._see_lanes(in_use)
-                wholes = [(lane, *msgspec.json.decode(joined)) for lane, joined in idle[start : start + CHUNK]]
+                some, idle = idle[: chunk.size], idle[chunk.size :]
+                wholes = [(lane, *msgspec.json.decode(joined)) for lane, joined in some]
                 lanes = [lane for whole in wholes if not any(one in in_use for one in whole) for lane in whole]
                 if lanes:
                     purge = partial(purging.purge_lanes, lanes=lanes, seen=in_use.seen)
                     await self._writer.call(purge, rows=2 * len(lanes))
+                    chunk.took(self._writer.held, len(some))
 
     async def _see_lanes(self, in_use: purging.LanesInUse) -> None:
         """What was written since the last look."""
@@ -355,14 +370,17 @@ class SqliteOutbox(OperatorPart):
         now = self._clock.now()
         file_id = await self._writer.call(lambda c: file_moves.add(c, record))
         moved: list[int] = []
-        for start in range(0, len(entry_ids), CHUNK):
-            ids = entry_ids[start : start + CHUNK]
+        start, chunk = 0, Chunk(CHUNK)
+        while start < len(entry_ids):
+            ids = entry_ids[start : start + chunk.size]
             # Complete with its last chunk, if all the ones before moved whole.
-            last = len(moved) == start and start + CHUNK >= len(entry_ids)
+            last = len(moved) == start and start + len(ids) >= len(entry_ids)
             step = partial(
                 file_moves.spool, file_id=file_id, record=record, ids=ids, as_read=as_read or {}, now=now, last=last
             )
             moved += await self._writer.call(step, rows=2 * len(ids))
+            chunk.took(self._writer.held, len(ids))
+            start += len(ids)
         return moved
 
     async def update_file(
@@ -378,9 +396,11 @@ class SqliteOutbox(OperatorPart):
         outage_only: bool = False,
     ) -> int:
         change = file_moves.FileChange(file_id, state, now, entries_to, problem, seen, carried, outage_only)
-        total = 0
+        total, chunk = 0, Chunk(CHUNK)
         while True:
-            moved, done = await self._writer.call(lambda c: file_moves.update(c, change, CHUNK), rows=CHUNK)
+            step = partial(file_moves.update, change=change, limit=chunk.size)
+            moved, done = await self._writer.call(step, rows=chunk.size)
+            chunk.took(self._writer.held, len(moved))
             total += len(moved)
             if entries_to is State.DELIVERED:
                 for entry_id in moved:

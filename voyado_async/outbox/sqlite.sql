@@ -380,8 +380,11 @@ DELETE FROM attempt WHERE entry IN (SELECT value FROM json_each(:ids));
 UPDATE counter SET value = value + :count WHERE name = 'purged';
 
 -- name: purge_keys
--- Keys of one span that are old enough.
-DELETE FROM spent_key WHERE hash >= :since AND hash < :until AND created < :before;
+-- Some of the keys of one span that are old enough.
+DELETE FROM spent_key WHERE hash IN (
+    SELECT hash FROM spent_key WHERE hash >= :since AND hash < :until AND created < :before LIMIT :limit
+)
+RETURNING hash;
 
 -- name: lanes_in_use
 -- The lanes of the entries of one span of ids, whatever became of them.

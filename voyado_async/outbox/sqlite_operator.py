@@ -16,6 +16,7 @@ from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import choosing, forgetting, looking, moves, operator_moves, replaying
 from voyado_async.outbox.backup import copy
+from voyado_async.outbox.chunks import Chunk
 from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile
@@ -33,10 +34,11 @@ CHUNK = 200
 """Entries that one read takes."""
 
 FORGET = 50
-"""Entries that one transaction removes: those of one contact lie far apart, each on pages of its own."""
+"""Entries that one transaction removes at most: those of one contact lie far apart, each on pages of its own."""
 
-TRIES = 10
-"""So often an entry is prepared again because its contact was written to meanwhile."""
+TRIES = 50
+"""So often an entry is prepared again because others moved something of its contact meanwhile: each time they came
+further, and two replays of the same entries are at an end before."""
 
 Fields = dict[int, frozenset[str]]
 
@@ -47,11 +49,16 @@ class OperatorPart:
     path: str
     _clock: Clock
     _writer: Writer
+    _chunk: Chunk
+    """Of whoever carries out plans here: they come in pieces."""
 
     async def _rows(self, query: str, **values: object) -> list[Any]:
         raise NotImplementedError
 
     async def _read(self, look: Callable[[sqlite3.Connection], R]) -> R:
+        raise NotImplementedError
+
+    async def _in_chunks(self, move: Callable[..., int], chunk: Chunk) -> int:
         raise NotImplementedError
 
     def _tell(self, entry_id: int, state: State, reason: str | None) -> None:
@@ -125,6 +132,27 @@ class OperatorPart:
     ) -> tuple[list[Plan], list[str]]:
         done: list[Plan] = []
         withdrawn: list[str] = []
+        start = 0
+        while start < len(ids):
+            some = ids[start : start + self._chunk.size]
+            plans, files = await self._carry_out_some(some, prepare, decide, reason=reason, action=action)
+            done += plans
+            withdrawn += files
+            start += len(some)
+        return done, withdrawn
+
+    async def _carry_out_some(
+        self,
+        ids: Sequence[int],
+        prepare: Callable[[Sequence[int]], Any],
+        decide: Callable[[replaying.Standing], Plan],
+        *,
+        reason: str | None,
+        action: int,
+    ) -> tuple[list[Plan], list[str]]:
+        """The same for as many as one transaction takes."""
+        done: list[Plan] = []
+        withdrawn: list[str] = []
         left = list(ids)
         for _ in range(TRIES):
             entries: list[Prepared] = await prepare(left)
@@ -142,6 +170,7 @@ class OperatorPart:
                 ),
                 rows=2 * len(entries),
             )  # fmt: skip
+            self._chunk.took(self._writer.held, len(entries))
             done += moved.plans
             left = moved.again
             if not left:
@@ -261,16 +290,11 @@ class OperatorPart:
         return await self._read(look)
 
     async def forget(self, held: Held, action: int) -> int:
-        forgotten = 0
+        forgotten, chunk, now = 0, Chunk(FORGET), self._clock.now()
         for query in ("forgettable_settled", "forgettable_waiting", "forgettable_away"):
             for lane in held.lanes:
-                while True:
-                    step = partial(forgetting.forget, query=query, lane=lane, limit=FORGET, action=action,
-                                   now=self._clock.now())  # fmt: skip
-                    count = await self._writer.call(step, rows=2 * FORGET)
-                    forgotten += count
-                    if count < FORGET:
-                        break
+                step = partial(forgetting.forget, query=query, lane=lane, action=action, now=now)
+                forgotten += await self._in_chunks(step, chunk)
         await self._writer.call(partial(forgetting.forget_names, held=held))
         for contact_id in held.ids:
             await self._forget_in_reasons(contact_id)

@@ -142,7 +142,7 @@ class _Write:
 class Writer:
     """The one place of this process that writes to the database."""
 
-    def __init__(self, path: str, turn: Turn, after_commit: Callable[[], None]) -> None:
+    def __init__(self, path: str, turn: Turn, after_commit: Callable[[], None], monotonic: Callable[[], float]) -> None:
         self._path = path
         self._turn = turn
         self._after_commit = after_commit
@@ -154,7 +154,11 @@ class Writer:
         self._idle.set()
         self._contended = turn.contended
         self._pid = os.getpid()
+        self._monotonic = monotonic
         self.commits = 0
+        self.held = 0.0
+        """Seconds for which the last transaction held the turn. Who has just awaited `call` sees that of its own: the
+        next one is begun only after those that waited for this one have run."""
 
     async def open(self) -> None:
         await self._connection
@@ -329,6 +333,7 @@ class Writer:
     def _transact(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
         """One transaction, inside the turn. Drafts are stored in the order in which they were submitted."""
         with self._turn:
+            began = self._monotonic()
             database.execute("BEGIN IMMEDIATE")
             try:
                 groups = [work for work in works if not callable(work)]
@@ -339,5 +344,6 @@ class Writer:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
+            self.held = self._monotonic() - began
         self.commits += 1
         return results
