@@ -98,7 +98,7 @@ async def _outbox(settings: Settings) -> list[Line]:
         return [Line("outbox", Result.FAILED, f"{path} is not there, and its folder cannot be written")]
     try:
         schema = readable_schema(str(path))
-        async with looking(settings) as outbox:
+        async with looking(settings, whosever=True) as outbox:
             found = await view(outbox).status()
     except VoyadoError as error:
         return [Line("outbox", Result.FAILED, str(error))]

@@ -11,11 +11,11 @@ import click
 import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
 from voyado_async.outbox.choosing import entries
-from voyado_async.outbox.glance import glance
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryRecord
 
@@ -68,7 +68,7 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
     """List entries, newest first, without their content."""
     settings = invocation.settings()
     wanted = filter_of(**filters, limit=limit + 1)
-    found = glance(str(settings.outbox_path), partial(entries, which=wanted))
+    found = look_at(settings, partial(entries, which=wanted))
     report = ListReport(str(settings.outbox_path), [report_of(entry) for entry in found[:limit]], len(found) > limit)
     if as_json:
         tell_json(report)

@@ -13,12 +13,12 @@ import msgspec
 from voyado_async.cli.failure import WrongUsage
 from voyado_async.cli.files_advice import advice
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import age, json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import looking
-from voyado_async.outbox.glance import glance
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
@@ -112,7 +112,7 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_
 
 def _files(settings: Settings) -> FilesReport:
     path = str(settings.outbox_path)
-    found = glance(path, partial(looking.files, open_only=False))
+    found = look_at(settings, partial(looking.files, open_only=False))
     reports = [file_report(file) for file in found]
     return FilesReport(path, str(settings.spool_path), reports, advice(found, settings))
 

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
-from voyado_async.outbox.glance import glance
 from voyado_async.outbox.looking import actions
 from voyado_async.outbox.operator_store import Action
 
@@ -47,8 +47,9 @@ class LogReport(msgspec.Struct, frozen=True):
 @pass_invocation
 def log(invocation: Invocation, limit: int, as_json: bool) -> None:
     """Show what operators did: who, when, what, why."""
-    path = str(invocation.settings().outbox_path)
-    report = LogReport(path, [_report(action) for action in glance(path, partial(actions, limit=limit))])
+    settings = invocation.settings()
+    found = look_at(settings, partial(actions, limit=limit))
+    report = LogReport(str(settings.outbox_path), [_report(action) for action in found])
     if as_json:
         tell_json(report)
         return

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voyado_async.clock import SystemClock
-from voyado_async.outbox.glance import readable_schema
+from voyado_async.outbox.glance import readable_schema, refuse_another
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.status import Plan
@@ -37,10 +37,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def looking(settings: Settings) -> AsyncIterator[SqliteOutbox]:
-    """The outbox, read-only: it must be there; base URL and API key are not needed, and nobody is waited for."""
+async def looking(settings: Settings, *, whosever: bool = False) -> AsyncIterator[SqliteOutbox]:
+    """The outbox, read-only: it must be there; base URL and API key are not needed, and nobody is waited for.
+
+    Raises OutboxMismatch where it belongs to another Engage than the settings name, unless it may be `whosever`.
+    """
     outbox = await open_outbox(settings.outbox_path, base_url=None, clock=CLOCK, read_only=True)
     try:
+        if not whosever:
+            refuse_another(outbox.path, await outbox.base_url(), settings.base_url)
         yield outbox
     finally:
         await outbox.close()

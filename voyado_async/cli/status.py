@@ -12,11 +12,11 @@ import msgspec
 
 from voyado_async.cli.failure import PERSON_NEEDED
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.looking import look_at
 from voyado_async.cli.parameters import DURATION
 from voyado_async.cli.report import age, json_option, tell_json, tell_lines
 from voyado_async.cli.status_lines import lines_of
 from voyado_async.clock import SystemClock
-from voyado_async.outbox.glance import glance
 from voyado_async.outbox.lock import is_drained
 from voyado_async.outbox.looking import overview
 from voyado_async.resources.status import HOUR_OF_SPANS, Advice, Plan, Status, status_of
@@ -89,7 +89,7 @@ def status(
     """Show what waits, since when, why, and what happens next.
 
     Reads only: it needs neither base URL nor API key, and works while others write and drain. Its cost does not grow
-    with the outbox.
+    with the outbox. An outbox that nobody has written to yet is empty, but --check wants it to be there.
     """
     limits = Limits(max_age, max_silence, max_rejected)
     if limits != Limits() and not check:
@@ -102,7 +102,7 @@ def status(
 
         run(_watch(settings, interval, as_json=as_json))
         return
-    found = with_limits(_status(settings), limits)
+    found = with_limits(_status(settings, must_be_there=check), limits)
     if as_json:
         tell_json(found)
     else:
@@ -121,9 +121,10 @@ def with_limits(found: Status, limits: Limits) -> Status:
     )
 
 
-def _status(settings: Settings) -> Status:
+def _status(settings: Settings, *, must_be_there: bool) -> Status:
     path, now = str(settings.outbox_path), SystemClock().now()
-    found = glance(path, partial(overview, now=now, spans=HOUR_OF_SPANS))
+    look = partial(overview, now=now, spans=HOUR_OF_SPANS)
+    found = look_at(settings, look, must_be_there=must_be_there)
     return status_of(found, outbox=path, now=now, running=is_drained(f"{path}-drain"), plan=Plan.of(settings))
 
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
-from voyado_async.outbox.migrate import newest, schema_version
+from voyado_async.outbox.migrate import migrate, newest, schema_version
+from voyado_async.outbox.moves import SQL
 
 R = TypeVar("R")
 
@@ -36,6 +37,31 @@ def glance(path: str, look: Callable[[sqlite3.Connection], R]) -> R:
             database.close()
     except sqlite3.Error as error:
         raise unreadable(error, path) from error
+
+
+def blank(look: Callable[[sqlite3.Connection], R]) -> R:
+    """What `look` finds in an outbox that nobody has written to yet; touches no file."""
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(database, ":memory:")
+        return in_snapshot(database, look)
+    finally:
+        database.close()
+
+
+def bound_to(database: sqlite3.Connection) -> str | None:
+    """The Engage that the outbox belongs to; None before the first opening with a base URL."""
+    row = database.execute(SQL["fact"], {"name": "base_url"}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def refuse_another(path: str, owner: str | None, wanted: str | None) -> None:
+    """Raises OutboxMismatch where the outbox belongs to another Engage than the one that is asked for, if any is."""
+    if wanted is not None and owner is not None and owner != wanted:
+        raise OutboxMismatch(
+            f"{path} belongs to {owner} and not to {wanted}: entries written for one Engage are never sent to "
+            "another. Choose another VOYADO_OUTBOX or correct VOYADO_BASE_URL"
+        )
 
 
 def unreadable(error: sqlite3.Error, path: str) -> OutboxUnavailable | OutboxDamaged:

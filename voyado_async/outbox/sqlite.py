@@ -27,13 +27,20 @@ from voyado_async.errors import (
     ConfigurationError,
     EntryNotFound,
     OutboxDamaged,
-    OutboxMismatch,
     OutboxUnavailable,
 )
 from voyado_async.outbox import choosing, file_moves, looking, moves, overview, purging
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.chunks import Chunk
-from voyado_async.outbox.glance import check_size, check_sqlite, in_snapshot, readable_schema, unreadable
+from voyado_async.outbox.glance import (
+    bound_to,
+    check_size,
+    check_sqlite,
+    in_snapshot,
+    readable_schema,
+    refuse_another,
+    unreadable,
+)
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
@@ -578,7 +585,7 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
             if version == 0 and base_url is None:
                 raise _needs_base_url(path)
             if version:
-                _check_bound(database, path, base_url)
+                refuse_another(path, bound_to(database), base_url)
             database.execute("PRAGMA synchronous = FULL")
             taken: list[str] = []
             if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -614,15 +621,6 @@ def _make(path: str) -> None:
             raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written")
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
-
-
-def _check_bound(database: sqlite3.Connection, path: str, base_url: str | None) -> None:
-    row = database.execute(SQL["fact"], {"name": "base_url"}).fetchone()
-    if base_url is not None and row is not None and row[0] != base_url:
-        raise OutboxMismatch(
-            f"{path} belongs to {row[0]} and not to {base_url}: entries written for one Engage are never sent to "
-            "another. Choose another VOYADO_OUTBOX or correct VOYADO_BASE_URL"
-        )
 
 
 def _bind(database: sqlite3.Connection, base_url: str | None) -> None:

@@ -72,12 +72,39 @@ def read(call: Call, *arguments: str) -> Any:
 LOOKING = [["status"], ["list"], ["show", "1"], ["files"], ["verify"], ["files", "--carried", "x"]]
 
 
-@pytest.mark.parametrize("arguments", LOOKING)
+@pytest.mark.parametrize("arguments", [*LOOKING, ["status", "--check"], ["log"]])
 def test_looking_at_an_outbox_that_is_not_there_makes_none(arguments: list[str], call: Call, home: Path) -> None:
+    """Lists of it are empty, and standard error says why: the path may be a mistake. Monitoring wants it there."""
+    result = call(*arguments)
+    assert f"{home}/outbox.db" in result.stderr
+    if arguments in (["status"], ["list"], ["files"], ["log"]):
+        assert (result.exit_code, result.stderr.partition(":")[0]) == (0, "nothing was written yet")
+    else:
+        assert (result.exit_code, result.stdout) == (2, "")
+    assert list(home.iterdir()) == []
+
+
+def test_an_outbox_that_nobody_has_written_to_has_nothing_in_any_state(call: Call) -> None:
+    status = json.loads(call("status", "--json").stdout)
+    assert set(status["states"]) == {str(state) for state in State}
+    assert (set(status["states"].values()), status["accounting"]["balanced"], status["base_url"]) == ({0}, True, None)
+    assert json.loads(call("list", "--json").stdout)["entries"] == []
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--check"], ["list"], ["files"], ["log"]])
+def test_a_folder_that_is_not_there_has_no_outbox(arguments: list[str], call: Call, home: Path) -> None:
+    result = call("--outbox", str(home / "nowhere" / "outbox.db"), *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("arguments", [*LOOKING[:5], ["status", "--check"], ["log"], ["replay", "--dry-run"]])
+def test_an_outbox_of_another_engage_is_refused_to_who_looks_as_well(
+    arguments: list[str], call: Call, filled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOYADO_BASE_URL", "https://other.voyado.com")
     result = call(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert f"{home}/outbox.db" in result.stderr
-    assert list(home.iterdir()) == []
+    assert f"belongs to {BASE_URL} and not to https://other.voyado.com" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", LOOKING[:5])

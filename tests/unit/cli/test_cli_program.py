@@ -109,7 +109,7 @@ def test_an_unknown_setting_is_exit_2_for_every_command(
 
 
 def test_with_json_an_error_is_one_object_on_standard_error(call: Call, home: Path) -> None:
-    result = call("status", "--json")
+    result = call("status", "--check", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
     assert json.loads(result.stderr) == {
         "error": {
