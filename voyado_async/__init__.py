@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from voyado_async.resources.writes import OutboxEntry, Outcome
     from voyado_async.settings import Settings
 
+    __version__: str
+
 __all__ = [
     "AccessRefused",
     "ClientClosed",
@@ -97,6 +99,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module(f"{__name__}.version").VERSION
     for home, names in _HOMES.items():
         if name in names:
             globals()[name] = found = getattr(import_module(f"{__name__}.{home}"), name)

@@ -15,6 +15,7 @@ import pytest
 import voyado_async
 from voyado_async import errors
 from voyado_async.outbox.states import TRANSITIONS, State
+from voyado_async.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +23,10 @@ ROOT = Path(__file__).parents[2]
 def test_every_public_name_is_sorted_and_there() -> None:
     assert voyado_async.__all__ == sorted(voyado_async.__all__)
     assert [name for name in voyado_async.__all__ if not hasattr(voyado_async, name)] == []
+
+
+def test_the_package_tells_its_version() -> None:
+    assert voyado_async.__version__ == VERSION
 
 
 def test_every_error_is_public_and_stands_in_the_drawn_tree() -> None:

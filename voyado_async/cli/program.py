@@ -95,7 +95,7 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(VERSION, message="%(version)s")
+@click.version_option(VERSION, message="voyado-async %(version)s")
 @click.option(
     "--config",
     type=click.Path(dir_okay=False),

@@ -44,6 +44,7 @@ class OutboxEntry:
     def __init__(self, writes: Writes, draft: Draft) -> None:
         self._writes = writes
         self._stored: Stored | None = None
+        self._state: State | None = None
         self.kind: Kind = draft.kind
         self.warnings: tuple[str, ...] = draft.warnings
         """What looks odd about the content without being refused (ref 5.3)."""
@@ -62,8 +63,9 @@ class OutboxEntry:
 
     @property
     def state(self) -> State:
-        """Its state when it was written; for the present one ask `voyado.outbox.get(id)`, or `wait()`."""
-        return self._committed().state
+        """Its state as last known here: when it was written, waited for or cancelled. For the present one ask
+        `voyado.outbox.get(id)`."""
+        return self._state or self._committed().state
 
     @property
     def existing(self) -> State | None:
@@ -73,11 +75,14 @@ class OutboxEntry:
     async def wait(self, timeout: float | None = None) -> Outcome:
         """Until it is delivered, rejected or discarded. Raises TimeoutError after `timeout` seconds: the entry goes on
         in the background. Works in a process that does not drain as well."""
-        return await self._writes.wait(self.id, timeout)
+        outcome = await self._writes.wait(self.id, timeout)
+        self._state = outcome.state
+        return outcome
 
     async def cancel(self) -> None:
         """Drop it while it is pending. Raises TransitionRefused where it is sent already, or settled."""
         await self._writes.cancel(self.id)
+        self._state = State.DISCARDED
 
 
 class Batch:

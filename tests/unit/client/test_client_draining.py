@@ -64,6 +64,17 @@ async def test_a_client_whose_drainer_keeps_failing_still_closes_at_once(
             await failed.wait()
 
 
+async def test_a_client_that_is_not_open_says_so(tmp_path: Path) -> None:
+    voyado = VoyadoClient(settings(tmp_path), drain=False)
+    for what in ("contacts", "promotions", "receipts", "transactions", "vouchers", "outbox"):
+        with pytest.raises(ClientClosed, match="is not open"):
+            getattr(voyado, what)
+    with pytest.raises(ClientClosed, match="is not open"):
+        voyado.batch()
+    with pytest.raises(AttributeError):
+        _ = voyado.reciepts  # type: ignore[attr-defined]  # a misspelt name is no closed client
+
+
 async def test_a_client_is_opened_once(tmp_path: Path) -> None:
     client = VoyadoClient(settings(tmp_path), listeners=[])
     async with client:

@@ -165,7 +165,9 @@ async def test_a_key_that_is_no_key_is_refused_with_its_path_and_nothing_is_stor
 
 async def test_a_pending_entry_is_cancelled_and_then_no_more(shop: VoyadoClient) -> None:
     entry = await shop.contacts.update(ANNA, {"city": "Lund"})
+    assert entry.state is State.PENDING
     await entry.cancel()
+    assert entry.state is State.DISCARDED
     assert (await entry.wait(timeout=5)).state is State.DISCARDED
     with pytest.raises(TransitionRefused, match="discarded"):
         await entry.cancel()
@@ -178,6 +180,7 @@ async def test_waiting_ends_when_another_process_settles(shop: VoyadoClient, oth
         await entry.wait(timeout=0.05)
     assert await other.settle(Settlement(entry.id, State.PENDING, State.DELIVERED))
     assert (await asyncio.wait_for(waiting, 5)).delivered
+    assert entry.state is State.DELIVERED
 
 
 async def test_waiting_outlasts_a_moment_in_which_the_outbox_cannot_be_read(
