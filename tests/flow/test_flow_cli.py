@@ -339,8 +339,10 @@ def test_a_bad_file_is_told_by_lines_and_stores_nothing(shell: Shell) -> None:
     assert not (shell.folder / "outbox.db").exists()
 
 
-def test_status_of_an_outbox_that_is_not_there_is_2_with_its_absolute_path(shell: Shell) -> None:
-    assert shell("--outbox", "other.db", "status", code=2) == ""
+def test_status_of_an_outbox_that_is_not_there_tells_its_absolute_path_and_is_2_for_monitoring(shell: Shell) -> None:
+    assert "waiting     nothing" in shell("--outbox", "other.db", "status")
+    assert f"there is no outbox at {shell.folder}/other.db" in shell.errors
+    assert shell("--outbox", "other.db", "status", "--check", code=2) == ""
     assert f"{shell.folder}/other.db" in shell.errors
     assert list(shell.folder.iterdir()) == []
 
