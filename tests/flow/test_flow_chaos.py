@@ -48,6 +48,9 @@ CALM = (0.33, 0.64)
 """When a sidecar is killed only over confirmations: they begin no sooner than 10 s after a take-over."""
 
 KILLS_IN_FLIGHT = 50
+ENCORES = 7
+"""A slow machine starts its processes slowly, and so gets fewer kills into the time: it gets more of it, not fewer."""
+ENCORE_SECONDS = 6
 KILLS_WITH_FILES = 10
 KILLS_OVER_CONFIRMATIONS = 1
 
@@ -180,6 +183,19 @@ class Chaos:
         self.kills: list[Kill] = []
 
     async def run(self) -> None:
+        await self._strike()
+        for _ in range(ENCORES if SECONDS >= 72 else 0):
+            if len(await self.in_flight()) >= KILLS_IN_FLIGHT:
+                break
+            self._end = time.monotonic() + ENCORE_SECONDS
+            await self._strike()
+
+    async def in_flight(self) -> list[Kill]:
+        """Kills of a drainer that had requests under way, by Engage's own journal."""
+        rows = await arrivals(self._engage)
+        return [kill for kill in self.kills if kill.whom == "drainer" and under_way(rows, kill.at)]
+
+    async def _strike(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._trouble(Random(f"{self._seed}/faults")))
             group.create_task(self._kill_drainers(Random(f"{self._seed}/drainers")))
@@ -250,7 +266,7 @@ async def outbox_of(env: dict[str, str]) -> AsyncIterator[Outbox]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 200)
+@pytest.mark.timeout(SECONDS + 260)
 async def test_whatever_dies_everything_acknowledged_took_effect_exactly_once_and_in_order(tmp_path: Path) -> None:
     seed = int(os.environ.get("VOYADO_TEST_CHAOS_SEED", "0")) or Random().randrange(1, 10**6)
     print(f"VOYADO_TEST_CHAOS_SEED={seed}")
@@ -286,7 +302,7 @@ async def test_whatever_dies_everything_acknowledged_took_effect_exactly_once_an
         await engage.suffer()
         rows = await arrivals(engage)
         drainers = [kill for kill in chaos.kills if kill.whom == "drainer"]
-        in_flight = [kill for kill in drainers if under_way(rows, kill.at)]
+        in_flight = await chaos.in_flight()
         with_files = [kill for kill in drainers if kill.with_files]
         confirming = [kill for kill in drainers if kill.confirming]
         print(
