@@ -17,12 +17,16 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What was ever written, purged and forgotten, without a kind; and how many entries of a kind stand where. `waiting` is
--- `pending` and `sending` in one: the step between the two is the most frequent one, and `entry_sending` counts those.
--- Few rows, so that they share a page: a commit that changes any of them writes one page.
+-- Without a kind: how many entries were purged and forgotten, up to which id they are counted as `waiting`, and up to
+-- which id none waits. With one: how many entries of that kind stand where. `waiting` is `pending` and `sending` in one:
+-- the step between the two is the most frequent one, and `entry_sending` counts those.
+-- Few rows, so that they share a page: a commit that changes any of them writes one page. One that only adds entries
+-- changes none: ids are given in the transaction that writes an entry, none is left out and none is used twice, so the
+-- highest is the number of entries ever written. New ones are counted some hundreds at a time; what is told of the
+-- counters is the view `books`, which looks at the few that are not counted yet.
 CREATE TABLE counter (
     name TEXT NOT NULL CHECK (name IN (
-        'enqueued', 'purged', 'forgotten',
+        'purged', 'forgotten', 'counted', 'passed',
         'waiting', 'delivered', 'rejected', 'exhausted', 'spooled', 'uploaded', 'imported', 'discarded'
     )),
     kind TEXT NOT NULL DEFAULT '',
@@ -30,7 +34,7 @@ CREATE TABLE counter (
     PRIMARY KEY (name, kind)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO counter (name, value) VALUES ('enqueued', 0), ('purged', 0), ('forgotten', 0);
+INSERT INTO counter (name, value) VALUES ('purged', 0), ('forgotten', 0), ('counted', 0), ('passed', 0);
 
 INSERT INTO counter (name, kind, value)
 SELECT place.column1, kind.column1, 0
@@ -140,8 +144,6 @@ CREATE INDEX entry_dropped ON entry (id) WHERE state = 'discarded';
 -- What failed, by code. Writing and delivering at the first attempt never touch it.
 CREATE INDEX entry_reason ON entry (reason, id) WHERE reason IS NOT NULL;
 CREATE INDEX entry_waiting ON entry (lane, profile, id) WHERE state IN ('pending', 'sending');
--- The longest waiting first; new entries only lengthen it.
-CREATE INDEX entry_oldest ON entry (id) WHERE state IN ('pending', 'sending');
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 CREATE INDEX entry_away ON entry (lane, kind, id) WHERE away = 1;
 CREATE INDEX entry_changes_left ON entry (lane)
@@ -158,8 +160,8 @@ CREATE INDEX entry_in_bulk ON entry (id) WHERE state = 'uploaded' AND file IS NU
 CREATE INDEX entry_in_force ON entry (lane, id) WHERE in_force = 1;
 CREATE INDEX entry_file ON entry (file, id) WHERE file IS NOT NULL;
 
--- Whoever moves or removes an entry, the counters go with it in the same transaction. New entries are counted by the
--- statement that counts what was ever written, once for a whole batch.
+-- Whoever moves or removes an entry, the counters go with it in the same transaction. One that moves before it is counted
+-- leaves `waiting` one too low for so long.
 CREATE TRIGGER entry_moved AFTER UPDATE OF state ON entry
 WHEN old.state <> new.state
 AND NOT (old.state IN ('pending', 'sending') AND new.state IN ('pending', 'sending'))
@@ -172,11 +174,35 @@ BEGIN
     ON CONFLICT (span, name) DO UPDATE SET value = value + 1;
 END;
 
+-- Who waits again stands before others that wait.
+CREATE TRIGGER entry_back AFTER UPDATE OF state ON entry
+WHEN new.state = 'pending' AND old.state NOT IN ('pending', 'sending')
+BEGIN
+    UPDATE counter SET value = new.id - 1 WHERE name = 'passed' AND kind = '' AND value >= new.id;
+END;
+
 CREATE TRIGGER entry_gone AFTER DELETE ON entry
 BEGIN
+    SELECT raise(ABORT, 'an entry is removed before it is counted')
+    FROM counter WHERE name = 'counted' AND kind = '' AND value < old.id;
     UPDATE counter SET value = value - 1
     WHERE name = CASE WHEN old.state IN ('pending', 'sending') THEN 'waiting' ELSE old.state END AND kind = old.kind;
 END;
+
+CREATE VIEW uncounted (kind, entries) AS
+SELECT kind, count(*) FROM entry
+WHERE id > (SELECT value FROM counter WHERE name = 'counted' AND kind = '')
+GROUP BY kind;
+
+CREATE VIEW books (name, kind, value) AS
+SELECT 'enqueued', '', max(value, coalesce((SELECT max(id) FROM entry), 0)) FROM counter
+WHERE name = 'counted' AND kind = ''
+UNION ALL
+SELECT name, kind, value FROM counter WHERE name <> 'waiting' AND name <> 'counted' AND name <> 'passed'
+UNION ALL
+SELECT counter.name, counter.kind, counter.value + coalesce(uncounted.entries, 0)
+FROM counter LEFT JOIN uncounted ON uncounted.kind = counter.kind
+WHERE counter.name = 'waiting';
 
 CREATE TABLE body (
     entry INTEGER PRIMARY KEY,

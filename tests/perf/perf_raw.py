@@ -1,6 +1,6 @@
 """The limit of the outbox's own schema: raw sqlite3 in one thread that commits ready rows, a hundred at a time.
 
-It leaves the same rows in the same tables and indexes as the outbox does (entry, body, lane with its head, books),
+It leaves the same rows in the same tables and indexes as the outbox does (entry, body, lane with its head),
 and does nothing else: no key is looked up, nothing is hashed, encoded, waited for or handed to another thread.
 """
 
@@ -57,13 +57,12 @@ def run(path: str, templates: Sequence[Draft], seconds: float) -> Figures:
 
 
 def _commit(database: sqlite3.Connection, batch: tuple[Any, ...]) -> None:
-    last, lanes, entries, bodies, heads = batch
+    lanes, entries, bodies, heads = batch
     database.execute("BEGIN IMMEDIATE")
     database.executemany(_ADD_LANES, lanes)
     database.executemany(_ADD_ENTRIES, entries)
     database.executemany(_ADD_BODIES, bodies)
     database.executemany(_SET_HEADS, heads)
-    database.execute("UPDATE counter SET value = ? WHERE name = 'enqueued'", (last,))
     database.execute("COMMIT")
 
 
@@ -75,7 +74,6 @@ def _batches(templates: Sequence[Draft]) -> Iterator[tuple[Any, ...]]:
         ready = [Prepared.of(renumbered(templates[n % len(templates)], n), now) for n in numbers]
         rows = list(zip(numbers, ready, strict=True))
         yield (
-            numbers[-1],
             [(p.draft.lane,) for _, p in rows],
             [(n, p.draft.lane, p.draft.kind, p.draft.key, now, now, now) for n, p in rows],
             [(n, p.draft.body) for n, p in rows],

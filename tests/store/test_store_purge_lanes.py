@@ -9,7 +9,7 @@ import pytest
 from entries import START, StandingClock, bring_to, claimed, draft, move, put
 
 from voyado_async.delivery import Kind
-from voyado_async.outbox import purging
+from voyado_async.outbox import moves, purging
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
 
@@ -128,6 +128,7 @@ async def test_what_happens_between_the_look_and_the_purge_keeps_the_lane(outbox
         await bring_to(outbox, entry, State.DELIVERED)
     idle = [lane_id(outbox, name) for name in names if name != EMAIL]
     database = sqlite3.connect(outbox.path, isolation_level=None)
+    moves.count_new(database)
     database.execute("DELETE FROM entry WHERE lane IN (SELECT value FROM json_each(?))", (str(idle),))
     database.execute("UPDATE counter SET value = value + ? WHERE name = 'purged'", (len(idle),))
     (written,) = await put(outbox, draft(lane="contact:written"))

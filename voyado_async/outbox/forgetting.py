@@ -18,6 +18,7 @@ def forget(connection: sqlite3.Connection, *, query: str, lane: int, limit: int,
     ids = [row[0] for row in connection.execute(SQL[query], {"lane": lane, "limit": limit}).fetchall()]
     if not ids:
         return 0
+    moves.count_new(connection)
     for deletion in ("purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts"):
         connection.execute(SQL[deletion], {"ids": as_json(ids)})
     connection.execute(SQL["count_forgotten"], {"count": len(ids)})

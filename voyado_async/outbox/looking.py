@@ -1,7 +1,7 @@
 """The reads behind `counts` and `overview`, each inside one snapshot of the database.
 
 They are asked for often (a page, metrics, a status that is watched), so none of them may read what grows: counts come
-from counter rows, the oldest from indexes in the order of ids, reasons from a few entries of each state.
+from counter rows, the oldest from a mark or an index in the order of ids, reasons from a few entries of each state.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
     breaker, drainer = facts.get("breaker"), facts.get("drainer")
     return Overview(
         counts=found,
-        standing=_standing(database, now),
+        standing=_standing(database, found.oldest_pending, now),
         due_since=earliest(database, "due_since"),
         last_enqueued=newest[0] if newest else None,
         files=[struct_of(FileTotals, row) for row in database.execute(SQL["file_totals"]).fetchall()],
@@ -99,15 +99,22 @@ def earliest(database: sqlite3.Connection, query: str, **values: object) -> int 
     return min((moment for moment in due if moment is not None), default=None)
 
 
-def _standing(database: sqlite3.Connection, now: int) -> dict[str, Standing]:
-    """The states in which entries wait, by name; none where nothing does."""
+def _standing(database: sqlite3.Connection, oldest: int | None, now: int) -> dict[str, Standing]:
+    """The states in which entries wait, by name; none where nothing does. `oldest` is when the first of those that wait
+    for the API was written."""
     found: dict[str, Standing] = {}
-    queries = {WAITING: "look_waiting", State.EXHAUSTED: "look_exhausted", State.REJECTED: "look_rejected"}
-    for name, query in queries.items():
+    if oldest is not None:
+        heads = [
+            row
+            for rank in (0, 1)
+            for row in database.execute(SQL["look_waiting"], {"rank": rank, "limit": LOOKED_AT}).fetchall()
+        ]
+        due = earliest(database, "next_due", now=now)
+        found[WAITING] = Standing(oldest, _by_frequency(row[0] for row in heads), due)
+    for state, query in ((State.EXHAUSTED, "look_exhausted"), (State.REJECTED, "look_rejected")):
         rows = database.execute(SQL[query], {"limit": LOOKED_AT}).fetchall()
         if rows:
-            due = earliest(database, "next_due", now=now) if name == WAITING else None
-            found[str(name)] = Standing(min(row[0] for row in rows), _by_frequency(row[1] for row in rows), due)
+            found[state.value] = Standing(min(row[0] for row in rows), _by_frequency(row[1] for row in rows), None)
     halves = [database.execute(SQL["look_imported"], {"profile": profile}).fetchone() for profile in (0, 1)]
     if imported := [row for row in halves if row is not None]:
         due, _, created = min(imported)

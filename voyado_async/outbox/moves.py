@@ -27,6 +27,9 @@ LONGEST_DELAY = 90 * 60 * 1000
 """A due time further away than this (ms) can only come from a clock that was set back, and is due now. The longest
 legal delay is a Retry-After of an hour with its jitter."""
 
+PASSED_SPAN = 20_000
+"""Ids that are passed at a time, in a few milliseconds, where the first of many stops waiting."""
+
 CONTACT = "contact:"
 """Lanes of contacts whose id is known begin with it."""
 
@@ -63,9 +66,16 @@ def run(connection: sqlite3.Connection, *, query: str, values: Mapping[str, obje
 
 
 def refresh(connection: sqlite3.Connection, lanes: Iterable[int], now: int) -> None:
-    """Put lanes right after a move. A rest that ends further away than any may (the clock was set back) is over: it
-    would make every later due time of its lane count for nothing."""
+    """Put lanes right after a move, and the mark of where waiting begins. A rest that ends further away than any may
+    (the clock was set back) is over: it would make every later due time of its lane count for nothing."""
     connection.execute(SQL["refresh_lanes"], {"lanes": as_json(list(lanes)), "far": now + LONGEST_DELAY})
+    connection.execute(SQL["pass"], {"span": PASSED_SPAN})
+
+
+def count_new(connection: sqlite3.Connection) -> None:
+    """Bring the counters up to the newest entry. Who removes entries does this first: no id is ever given again."""
+    connection.execute(SQL["count_new"])
+    connection.execute(SQL["counted"])
 
 
 def record(connection: sqlite3.Connection, lines: Sequence[tuple[int, Attempt]]) -> None:

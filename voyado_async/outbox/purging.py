@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from voyado_async.outbox.moves import SQL, as_json, content_hash, key_hash, written
+from voyado_async.outbox.moves import SQL, as_json, content_hash, count_new, key_hash, written
 from voyado_async.outbox.states import State
 
 
@@ -26,6 +26,7 @@ def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int) ->
     ]
     if spent:
         connection.execute(SQL["spend_keys"], {"keys": as_json(spent)})
+    count_new(connection)
     values = {"ids": as_json([row[0] for row in going])}
     for query in ("purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts"):
         connection.execute(SQL[query], values)

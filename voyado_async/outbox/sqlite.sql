@@ -7,15 +7,16 @@
 
 -- name: around
 -- For each draft (kind, key, lane), in their order: its lane, or the one that this became part of, and whether that has
--- nothing to send and nothing held, or is held; who holds its key. Beside each, how the outbox stands: the number of
--- entries ever written, which is also the highest id; the highest lane; and which of the rare things there are at all.
+-- nothing to send and nothing held, or is held; who holds its key. Beside each, how the outbox stands: up to which id it
+-- is counted; the highest id that is there; the highest lane; and which of the rare things there are at all.
 WITH wanted (kind, key, lane) AS (
     VALUES (?, ?, ?)
 )
 SELECT
     home.id, home.head IS NULL AND home.hold = 0, home.head IS NULL AND home.hold > 0,
     holder.id, holder.state, body.content,
-    (SELECT value FROM counter WHERE name = 'enqueued'),
+    (SELECT value FROM counter WHERE name = 'counted' AND kind = ''),
+    (SELECT coalesce(max(id), 0) FROM entry),
     (SELECT coalesce(max(id), 0) FROM lane),
     EXISTS (SELECT 1 FROM entry WHERE natural_key IS NOT NULL),
     EXISTS (SELECT 1 FROM entry WHERE released_key IS NOT NULL),
@@ -27,8 +28,8 @@ LEFT JOIN entry AS holder ON holder.key = wanted.key AND holder.kind = wanted.ki
 LEFT JOIN body ON body.entry = holder.id;
 
 -- name: last_id
--- The number of entries ever written, which is also the highest id.
-SELECT value FROM counter WHERE name = 'enqueued';
+-- The highest id ever given, which is also the number of entries ever written.
+SELECT max(value, coalesce((SELECT max(id) FROM entry), 0)) FROM counter WHERE name = 'counted' AND kind = '';
 
 -- name: holders
 -- Who holds these keys.
@@ -83,9 +84,29 @@ WHERE lane.id = new.value ->> 0;
 -- So many bytes that are taken back and leave nothing but a longer log.
 INSERT INTO body (entry, content) VALUES (0, zeroblob(:size));
 
--- name: count
--- The books are written in the transaction that writes the entries.
-UPDATE counter SET value = value + ? WHERE name = ? AND kind = ?;
+-- name: count_new
+-- The entries that are not counted yet.
+UPDATE counter SET value = value + uncounted.entries FROM uncounted
+WHERE counter.name = 'waiting' AND counter.kind = uncounted.kind;
+
+-- name: counted
+-- They are counted now. The highest id that is there is no less than that; or nothing is there any more.
+UPDATE counter SET value = max(value, coalesce((SELECT max(id) FROM entry), 0)) WHERE name = 'counted' AND kind = '';
+
+-- name: pass
+-- Which entries wait no more, from the first one on. Some of them at a time: what stood behind one that waited for long
+-- may be many.
+UPDATE counter SET value = coalesce(
+    (
+        SELECT id - 1 FROM entry
+        WHERE id > counter.value AND id <= counter.value + :span AND state IN ('pending', 'sending')
+        ORDER BY id LIMIT 1
+    ),
+    min(counter.value + :span, coalesce((SELECT max(id) FROM entry), counter.value))
+)
+WHERE name = 'passed' AND kind = '' AND (
+    SELECT state NOT IN ('pending', 'sending') FROM entry WHERE id > counter.value ORDER BY id LIMIT 1
+);
 
 -- ---------------------------------------------------------------------------------------------------------- lanes
 
@@ -760,7 +781,9 @@ SELECT id FROM entry INDEXED BY entry_exhausted WHERE state = 'exhausted' AND id
 
 -- name: ids_waiting
 -- The newest of those that wait for the API before an id.
-SELECT id FROM entry INDEXED BY entry_oldest WHERE state IN ('pending', 'sending') AND id < :before ORDER BY id DESC LIMIT :limit;
+SELECT id FROM entry NOT INDEXED
+WHERE id > (SELECT value FROM counter WHERE name = 'passed' AND kind = '') AND state IN ('pending', 'sending')
+AND id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: ids_sending
 -- The newest of what is under way before an id.
@@ -1051,7 +1074,7 @@ SELECT entry.id, entry.state, entry.reason FROM json_each(:ids) AS wanted JOIN e
 
 -- name: counters
 -- The books, and how many entries are where. Answers at once, however many entries there are.
-SELECT name, kind, value FROM counter;
+SELECT name, kind, value FROM books;
 
 -- name: sending_count
 -- What is under way at this moment: a handful.
@@ -1059,15 +1082,18 @@ SELECT kind, count(*) FROM entry WHERE state = 'sending' GROUP BY kind;
 
 -- name: oldest_pending
 -- When the oldest entry that waits was written.
-SELECT created FROM entry WHERE state IN ('pending', 'sending') ORDER BY id LIMIT 1;
+SELECT created FROM entry
+WHERE id > (SELECT value FROM counter WHERE name = 'passed' AND kind = '') AND state IN ('pending', 'sending')
+ORDER BY id LIMIT 1;
 
 -- name: newest
 -- When the newest entry was written.
 SELECT created FROM entry ORDER BY id DESC LIMIT 1;
 
 -- name: look_waiting
--- Those that have waited longest for the API, and why.
-SELECT created, reason FROM entry WHERE state IN ('pending', 'sending') ORDER BY id LIMIT :limit;
+-- Why they wait: those whose turn is next.
+SELECT entry.reason FROM lane JOIN entry ON entry.id = lane.head
+WHERE lane.head IS NOT NULL AND lane.rank = :rank ORDER BY lane.due, lane.id LIMIT :limit;
 
 -- name: look_exhausted
 -- Those that have waited longest for a file, and why.
@@ -1118,6 +1144,11 @@ WHERE EXISTS (
 -- name: counts
 -- How many entries are where, counted one by one: what the counters must agree with.
 SELECT kind, state, count(*) FROM entry GROUP BY kind, state;
+
+-- name: passed_over
+-- Entries that wait although none of them should.
+SELECT id FROM entry
+WHERE id <= (SELECT value FROM counter WHERE name = 'passed' AND kind = '') AND state IN ('pending', 'sending');
 
 -- name: without_content
 -- Entries that could not be sent, because what is to be sent is gone.

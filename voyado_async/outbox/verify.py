@@ -111,6 +111,7 @@ def _counters(database: sqlite3.Connection) -> Finding:
         for name, kind in [place]
         if told.get(place) != count
     ]
+    wrong += [f"entry {row[0]} waits, and is passed over" for row in database.execute(SQL["passed_over"]).fetchall()]
     return _finding("counters", wrong, "as many entries of each kind are in each state as the counters tell")
 
 

@@ -263,7 +263,7 @@ def test_migrate_makes_the_outbox_and_says_what_it_did(call: Call, home: Path) -
 def damage(home: Path, *statements: str) -> None:
     with sqlite3.connect(home / "outbox.db") as database:
         for statement in statements:
-            database.execute(statement)
+            database.executescript(statement)
     database.close()
 
 
@@ -278,7 +278,7 @@ def test_a_sound_outbox_is_sound(call: Call, filled: None) -> None:
 @pytest.mark.parametrize(
     ("statement", "finding", "told"),
     [
-        ("DELETE FROM entry WHERE id = 1", "accounting", "6 enqueued, 5 here"),
+        ("DROP TRIGGER entry_gone; DELETE FROM entry WHERE id = 1", "accounting", "6 enqueued, 5 here"),
         ("DELETE FROM body WHERE entry = 2", "contents", "entry 2"),
         ("UPDATE entry SET file = 77 WHERE id = 5", "references", "entry row 5"),
         ("UPDATE lane SET head = NULL, due = NULL WHERE head = 2", "lanes", "instead of entry 2"),

@@ -17,7 +17,8 @@ SQL = load("sqlite")
 HOT = [
     "around", "holders", "holders_by_nature", "former_holders", "spent_keys", "release_keys",
     "last_id", "add_lanes", "add_entries", "add_bodies", "add_lane", "head_idle",
-    "count", "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
+    "count_new", "counted", "pass",
+    "refresh_lanes", "rest_lane", "claim", "next_due", "due_since", "lane_of_key", "sending_in_lane",
     "lane_of_lane", "lanes_behind_files", "join_lane", "join_joined", "inherit_rest", "mark_sending", "settle",
     "record", "take_over",
     "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",
@@ -39,12 +40,38 @@ HOT = [
 LOOKS = {
     # Tables of some dozens of rows.
     "facts": ["SCAN meta"],
-    "counters": ["SCAN counter"],
+    # And the few hundred entries that are not counted yet.
+    "counters": [
+        "CO-ROUTINE books",
+        "COMPOUND QUERY",
+        "LEFT-MOST SUBQUERY",
+        "SEARCH counter USING PRIMARY KEY (name=? AND kind=?)",
+        "SCALAR SUBQUERY 7",
+        "SEARCH entry",
+        "UNION ALL",
+        "SCAN counter",
+        "UNION ALL",
+        "MATERIALIZE uncounted",
+        "SEARCH entry USING INTEGER PRIMARY KEY (rowid>?)",
+        "SCALAR SUBQUERY 4",
+        "SEARCH counter USING PRIMARY KEY (name=? AND kind=?)",
+        "USE TEMP B-TREE FOR GROUP BY",
+        "SEARCH counter USING PRIMARY KEY (name=?)",
+        "SEARCH uncounted USING AUTOMATIC COVERING INDEX (kind=?) LEFT-JOIN",
+        "SCAN books",
+    ],
     # A partial index that holds only what is under way in this very moment.
     "sending_count": ["SCAN entry USING INDEX entry_sending", "USE TEMP B-TREE FOR GROUP BY"],
     # In the order of ids, up to a limit: an index of exactly these, or the table from its end.
-    "oldest_pending": ["SCAN entry USING INDEX entry_oldest"],
-    "look_waiting": ["SCAN entry USING INDEX entry_oldest"],
+    "oldest_pending": [
+        "SEARCH entry USING INTEGER PRIMARY KEY (rowid>?)",
+        "SCALAR SUBQUERY 1",
+        "SEARCH counter USING PRIMARY KEY (name=? AND kind=?)",
+    ],
+    "look_waiting": [
+        "SEARCH lane USING INDEX lane_due (rank=?)",
+        "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_imported": ["SEARCH entry USING INDEX entry_imported (profile=?)"],
@@ -97,12 +124,15 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "SCAN entry USING INDEX entry_outage",
         # Whether there is one at all: the first row of a partial index answers.
         "SCAN lane USING INDEX lane_held", "SCAN spent_key",
+        # One row for each kind of the few hundred entries that are not counted yet.
+        "SCAN uncounted",
     }  # fmt: skip
     assert [step for step in scans if step not in allowed] == []
     sorts = [step for step in steps if "TEMP B-TREE" in step]
     # Over the entries of one batch: which lanes are touched.
     small = {
         "former_holders": "GROUP BY",
+        "count_new": "GROUP BY",
         "refresh_lanes": "DISTINCT|GROUP BY",
         "exhaust_lanes": "DISTINCT",
         "to_confirm": "ORDER BY",
@@ -114,7 +144,11 @@ CHOOSING = {
     "ids_rejected": ["SEARCH entry USING INDEX entry_refused (id<?)"],
     "ids_discarded": ["SEARCH entry USING INDEX entry_dropped (id<?)"],
     "ids_exhausted": ["SEARCH entry USING COVERING INDEX entry_exhausted (id<?)"],
-    "ids_waiting": ["SEARCH entry USING INDEX entry_oldest (id<?)"],
+    "ids_waiting": [
+        "SEARCH entry USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SCALAR SUBQUERY 1",
+        "SEARCH counter USING PRIMARY KEY (name=? AND kind=?)",
+    ],
     "ids_sending": ["SEARCH entry USING INDEX entry_sending (id<?)"],
     "ids_of_reason": ["SEARCH entry USING COVERING INDEX entry_reason (reason=? AND id<?)"],
     "ids_of_longer_reason": [

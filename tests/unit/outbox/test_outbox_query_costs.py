@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from voyado_async.outbox.migrate import migrate
-from voyado_async.outbox.moves import as_json
+from voyado_async.outbox.moves import as_json, count_new, refresh
 from voyado_async.outbox.queries import load
 from voyado_async.outbox.states import State
 
@@ -29,6 +29,7 @@ STEP = 20
 GROW = {
     "counts": "`verify` counts one by one what the counters tell",
     "without_content": "`verify`",
+    "passed_over": "`verify`",
     "unfinished": "`verify`",
     "states_in_lane": "`forget` tells once how much it is about to remove",
     "files_of_lane": "`forget` names once the files of the contact",
@@ -76,8 +77,8 @@ def outbox(state: State, entries: int) -> sqlite3.Connection:
     everybody = [(n,) for n in range(1, entries + 3)]
     database.executemany("INSERT INTO body VALUES (?, x'7b7d')", everybody)
     database.executemany("INSERT INTO attempt VALUES (?, 1, 0, 'request', 'retry', 503, 'Http503', 1, 1)", everybody)
-    database.execute("UPDATE counter SET value = ? WHERE name = 'enqueued'", (entries + 2,))
-    database.execute(SQL["refresh_lanes"], {"lanes": "[1,2,3]", "far": LATER})
+    count_new(database)
+    refresh(database, [1, 2, 3], AT)
     database.execute("COMMIT")
     return database
 
@@ -103,7 +104,7 @@ def values(name: str, state: State, entries: int) -> Iterator[Mapping[str, Any]]
             "state": State.IMPORTED, "source": state, "outage_only": 0, "carried": 0, "content": b"{}", "profile": 1,
             "warnings": None, "at": AT, "who": "who", "what": "what", "chosen": "chosen", "family": "contacts",
             "contact_type": "Member", "match_key_type": "contactId", "created": AT, "hash": "hash",
-            "after": 0, "upto": FEW, "as_read": 1,
+            "after": 0, "upto": FEW, "as_read": 1, "span": 100,
         }  # fmt: skip
         special: dict[str, Any] = {
             "selected": {"lane": "contact:anna"}, "entries": {"lane": "contact:anna"},
