@@ -192,7 +192,8 @@ class VoyadoClient:
         return self._reads
 
     def batch(self) -> AbstractAsyncContextManager[None]:
-        """The writes inside the block become one commit, all or nothing."""
+        """The writes inside the block become one commit, all or nothing: at most 1000 of them, with 4 MB of content
+        together. The one that is too many raises InvalidEntry."""
         return self._writes.batch()
 
     @property

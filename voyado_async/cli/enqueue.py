@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 import click
@@ -21,11 +21,8 @@ from voyado_async.kinds import contact_create, contact_type, contact_update, rec
 from voyado_async.kinds.address import address
 from voyado_async.models import Channel, RedeemBy
 from voyado_async.outbox.states import State
+from voyado_async.outbox.writer import MAX_BYTES, MOST_TOGETHER
 from voyado_async.resources.vouchers import redemption
-
-ONE_COMMIT = 1000
-"""Entries that are stored all or nothing. A larger file goes in several commits, because no transaction may keep other
-writers waiting for more than 50 ms (DESIGN 3, "Fair writers")."""
 
 
 class EntryLine(msgspec.Struct, frozen=True):
@@ -51,7 +48,7 @@ def enqueue() -> None:
     """Write to the outbox. Prints the ids of the entries, one a line.
 
     FILE is one JSON object, a JSON array or JSON lines; - is standard input. The whole file is checked before anything
-    is stored. Up to 1000 entries are one commit, all or nothing; a larger file is stored in commits of 1000, in its
+    is stored. Up to 1000 entries and 4 MB are one commit, all or nothing; a larger file is stored in several, in its
     order, and if one of them fails the message says up to which line it was stored.
     """
 
@@ -201,10 +198,24 @@ def _tell(entries: list[EntryLine]) -> None:
         click.echo(entry.id)
 
 
+def commits(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where each commit begins and ends, given the bytes of each entry. What stands in one is stored all or nothing; a
+    larger file goes in several, because no transaction may keep other writers waiting for more than 50 ms (DESIGN 3,
+    "Fair writers"). Pure."""
+    start = size = 0
+    for place, each in enumerate(sizes):
+        if place > start and (place - start == MOST_TOGETHER or size + each > MAX_BYTES):
+            yield start, place
+            start, size = place, 0
+        size += each
+    if sizes:
+        yield start, len(sizes)
+
+
 async def _store_all(invocation: Invocation, drafts: list[tuple[Item | None, Draft]], entries: list[EntryLine]) -> None:
     async with writing(invocation.settings()) as outbox:
-        for start in range(0, len(drafts), ONE_COMMIT):
-            part = drafts[start : start + ONE_COMMIT]
+        for start, end in commits([len(draft.body) for _, draft in drafts]):
+            part = drafts[start:end]
             try:
                 stored = await outbox.enqueue([draft for _, draft in part])
             except (KeyConflict, OutboxUnavailable) as error:

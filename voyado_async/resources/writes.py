@@ -18,6 +18,7 @@ from voyado_async.models.text import NOT_IN_XML
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import Outbox, Stored
+from voyado_async.outbox.writer import MAX_BYTES, MOST_TOGETHER
 
 LOOK_EVERY = 0.02
 """Seconds between two looks at the database while somebody waits for an entry that another process may settle."""
@@ -92,6 +93,21 @@ class Batch:
         self.open = True
         self.drafts: list[Draft] = []
         self.entries: list[OutboxEntry] = []
+        self._size = 0
+
+    def add(self, draft: Draft, entry: OutboxEntry) -> None:
+        """One more write. Raises InvalidEntry where one commit would be too large: while it is written, every other
+        writer waits (DESIGN 3, "Fair writers"), and what is all or nothing cannot be cut."""
+        size = self._size + len(draft.body)
+        if self.drafts and (len(self.drafts) == MOST_TOGETHER or size > MAX_BYTES):
+            raise InvalidEntry(
+                "batch",
+                f"one commit takes at most {MOST_TOGETHER} writes and {MAX_BYTES // 1_000_000} MB of content; it has "
+                f"{len(self.drafts)} and {self._size} bytes. End the block and begin another one",
+            )
+        self._size = size
+        self.drafts.append(draft)
+        self.entries.append(entry)
 
 
 class Writes:
@@ -113,8 +129,7 @@ class Writes:
         entry = OutboxEntry(self, draft)
         batch = self._open_batch()
         if batch is not None:
-            batch.drafts.append(draft)
-            batch.entries.append(entry)
+            batch.add(draft, entry)
         else:
             await self._store([draft], [entry])
         return entry
@@ -127,6 +142,7 @@ class Writes:
     async def batch(self) -> AsyncIterator[None]:
         """The writes inside become one commit, all or nothing. Where the block raises, none is stored.
 
+        At most 1000 writes with 4 MB of content together: the one that is too many raises InvalidEntry.
         What a task that was started inside writes after the block has ended is a write of its own.
         """
         if self._open_batch() is not None:

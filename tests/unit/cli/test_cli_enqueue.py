@@ -135,7 +135,7 @@ def test_a_key_that_was_used_with_other_content_is_told_with_its_line(call: Call
 
 
 def test_a_file_is_one_commit(call: Call, in_outbox: In) -> None:
-    call("enqueue", "receipt", "-", stdin="\n".join(receipt(number) for number in range(enqueue.ONE_COMMIT)))
+    call("enqueue", "receipt", "-", stdin="\n".join(receipt(number) for number in range(enqueue.MOST_TOGETHER)))
 
     async def moments(outbox: SqliteOutbox) -> set[int]:
         return {entry.created for entry in await outbox.entries(EntryFilter())}
@@ -143,8 +143,24 @@ def test_a_file_is_one_commit(call: Call, in_outbox: In) -> None:
     assert len(in_outbox(moments)) == 1
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([9_000_000], [(0, 1)]),
+        ([1] * 1000, [(0, 1000)]),
+        ([1] * 2001, [(0, 1000), (1000, 2000), (2000, 2001)]),
+        ([2_000_000, 2_000_000], [(0, 2)]),
+        ([2_000_000, 2_000_001, 1_999_999], [(0, 1), (1, 3)]),
+        ([1, 9_000_000, 1], [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_what_holds_the_turn_for_long_is_cut_into_commits(sizes: list[int], expected: list[tuple[int, int]]) -> None:
+    assert list(enqueue.commits(sizes)) == expected
+
+
 def test_a_large_file_says_how_far_it_was_stored(call: Call, in_outbox: In, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enqueue, "ONE_COMMIT", 2)
+    monkeypatch.setattr(enqueue, "MOST_TOGETHER", 2)
     call("enqueue", "receipt", "-", stdin=receipt(4))
     lines = [receipt(0), receipt(1), receipt(2), receipt(3), receipt(4, currency="EUR"), receipt(5)]
     result = call("enqueue", "receipt", "-", stdin="\n".join(lines))

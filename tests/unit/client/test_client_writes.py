@@ -14,6 +14,7 @@ from voyado_async.clock import SystemClock
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Settlement
+from voyado_async.outbox.writer import MOST_TOGETHER
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 
@@ -85,6 +86,37 @@ async def test_a_batch_in_a_batch_is_refused_and_one_after_the_other_is_not(shop
                 pass
     async with shop.batch():
         pass
+
+
+async def test_a_batch_that_would_hold_every_other_writer_up_is_refused_before_anything_is_stored(
+    shop: VoyadoClient,
+) -> None:
+    """What is all or nothing cannot be cut, and no transaction holds the turn over 50 ms (DESIGN 3, "Fair writers")."""
+    written = 0
+
+    async def sale() -> None:
+        nonlocal written
+        async with shop.batch():
+            for written in range(10_000):
+                await shop.contacts.update(ANNA, {"city": f"city {written}"})
+
+    with pytest.raises(InvalidEntry, match="1000 writes and 4 MB") as told:
+        await sale()
+    assert (told.value.path, written) == ("batch", MOST_TOGETHER)
+    assert await stored(shop) == []
+
+
+async def test_a_batch_of_much_content_is_refused_and_a_single_large_write_is_not(shop: VoyadoClient) -> None:
+    fields = {f"custom{number}": "x" * 900 for number in range(1_000)}
+    async with shop.batch():
+        for _ in range(4):
+            await shop.contacts.update(ANNA, fields)
+        with pytest.raises(InvalidEntry, match=r"it has 4 and 3\d{6} bytes"):
+            await shop.contacts.update(ANNA, fields)
+        await shop.contacts.update(ANNA, {"city": "Lund"})
+    async with shop.batch():
+        await shop.contacts.update(ANNA, {f"custom{number}": "x" * 900 for number in range(5_000)})
+    assert await stored(shop) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_task_that_outlives_the_batch_it_was_started_in_writes_durably(shop: VoyadoClient) -> None:
