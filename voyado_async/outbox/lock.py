@@ -6,6 +6,7 @@ belongs to the open file, so a forked child would keep it alive; the descriptors
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -13,12 +14,26 @@ import weakref
 from contextlib import suppress
 from queue import SimpleQueue
 
-from voyado_async.errors import OutboxUnavailable
+from voyado_async.errors import ConfigurationError, OutboxUnavailable
 
 TURN_WAIT = 5.0
 """Seconds that a writer waits for its turn before it is told that the outbox is unavailable (DESIGN 3)."""
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What flock says on a file system that has no locks, above all one that is mounted over a network (flock(2))."""
+
 _open: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+def _flock(descriptor: int, operation: int, path: str) -> bool:
+    """Whether it is ours. Raises OutboxUnavailable where it cannot be asked for."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise OutboxUnavailable(f"{path} cannot be locked ({error.strerror}); nothing was written") from error
+    return True
 
 
 class LockFile:
@@ -44,15 +59,11 @@ class LockFile:
 
     def take(self) -> bool:
         """Take the lock without waiting."""
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return _flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, self.path)
 
     def wait(self) -> None:
         """Take the lock, however long it takes. The kernel hands it over the moment that it is free."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        _flock(self.descriptor, fcntl.LOCK_EX, self.path)
 
     def release(self) -> None:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
@@ -91,6 +102,21 @@ class Turn:
         self._wanted: threading.Event | None = None
         self.contended = 0
         """How often another process had the turn when this one wanted it."""
+
+    def refuse_without_locks(self) -> None:
+        """Raises ConfigurationError where this file system has no locks: SQLite's own would not hold there, either, and
+        two processes would write over each other."""
+        try:
+            if self._file.take():
+                self._file.release()
+        except OutboxUnavailable as error:
+            told = error.__cause__
+            if isinstance(told, OSError) and told.errno in _NO_LOCKS:
+                raise ConfigurationError(
+                    f"VOYADO_OUTBOX: the file system of {self._file.path} has no locks ({told.strerror}): put the "
+                    "outbox on a local disk"
+                ) from error
+            raise
 
     def __enter__(self) -> Turn:
         with self._guard:
@@ -132,7 +158,7 @@ class Turn:
         while self._calls.get():
             try:
                 self._file.wait()
-            except (OSError, OutboxUnavailable):
+            except OutboxUnavailable:
                 with self._guard:
                     self._queued, self._waiter = False, None
                 return
@@ -186,10 +212,6 @@ def is_drained(path: str) -> bool:
         return False
     try:
         # Shared, so that two who only look never disturb each other.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
+        return not _flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, path)
     finally:
         os.close(descriptor)

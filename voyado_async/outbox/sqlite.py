@@ -576,6 +576,7 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
     check_sqlite()
     if base_url is None and not Path(path).exists():
         raise _needs_base_url(path)
+    turn.refuse_without_locks()
     with turn:
         _make(path)
         check_size(path)

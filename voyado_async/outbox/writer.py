@@ -282,12 +282,16 @@ class Writer:
         if not self._waiting:
             self._idle.set()
             return
-        batch = self._next_batch()
-        works = [write.work for write in batch]
-        self._connection.post(lambda database: self._write(database, works), lambda told: self._tell(batch, told))
-
-    def _next_batch(self) -> list[_Write]:
         batch: list[_Write] = []
+        try:
+            self._take_next(batch)
+            works = [write.work for write in batch]
+            self._connection.post(lambda database: self._write(database, works), lambda told: self._tell(batch, told))
+        except Exception as error:  # whatever it is: callers are told, and closing waits for none of them for ever
+            self._tell(batch or [self._waiting.popleft()], error)
+
+    def _take_next(self, batch: list[_Write]) -> None:
+        """What the next commit is made of, into `batch`."""
         rows = size = 0
         before, self._contended = self._contended, self._turn.contended
         most = MAX_ROWS if self._contended == before else CUT_ROWS
@@ -298,7 +302,6 @@ class Writer:
             rows += write.rows
             size += write.size
             batch.append(self._waiting.popleft())
-        return batch
 
     def _tell(self, batch: list[_Write], told: list[Any] | BaseException) -> None:
         # An error of this module itself is everybody's: nobody waits for ever.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from children import child, end, kill, line
+from children import BASE_URL, child, draft, end, kill, line
 
-from voyado_async.errors import OutboxUnavailable
+from voyado_async.clock import SystemClock
+from voyado_async.errors import ConfigurationError, OutboxUnavailable
 from voyado_async.outbox import lock
 from voyado_async.outbox.lock import DrainRight, Turn, is_drained
+from voyado_async.outbox.sqlite import open_outbox
 
 DRAINER = """
 import sys
@@ -42,6 +46,20 @@ def turns(tmp_path: Path) -> Iterator[tuple[Turn, Turn]]:
     yield one, other
     one.close()
     other.close()
+
+
+@pytest.fixture
+def flock_fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """From now on the file system answers a request for a lock so."""
+
+    def fail(number: int) -> None:
+        def flock(descriptor: int, operation: int) -> None:
+            if operation != fcntl.LOCK_UN:
+                raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    return fail
 
 
 def threads() -> list[threading.Thread]:
@@ -218,3 +236,43 @@ def test_the_lock_files_are_for_their_owner_only(tmp_path: Path) -> None:
         os.umask(old)
     assert (tmp_path / "drain").stat().st_mode & 0o777 == 0o600
     right.give_up()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+async def test_an_outbox_on_a_file_system_without_locks_is_refused_and_nothing_is_made(
+    number: int, flock_fails: Callable[[int], None], tmp_path: Path
+) -> None:
+    flock_fails(number)
+    path = tmp_path / "outbox.db"
+    with pytest.raises(ConfigurationError, match=r"^VOYADO_OUTBOX: the file system of .* has no locks .*local disk$"):
+        await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    assert not path.exists()
+
+
+async def test_locks_that_fail_later_are_an_outbox_that_is_unavailable(
+    flock_fails: Callable[[int], None], tmp_path: Path
+) -> None:
+    """The server of a network file system went away: whoever writes waits for it, whoever drains begins again."""
+    path = tmp_path / "outbox.db"
+    outbox = await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fcntl, "flock", fcntl.flock)  # put back at the end
+            flock_fails(errno.EIO)
+            with pytest.raises(OutboxUnavailable, match="cannot be locked"):
+                await outbox.enqueue([draft()])
+            with pytest.raises(OutboxUnavailable, match="cannot be locked"):
+                DrainRight(f"{path}-drain").take()
+            with pytest.raises(OutboxUnavailable, match="cannot be locked"):
+                is_drained(f"{path}-drain")
+        assert [one.id for one in await outbox.enqueue([draft()])] == [1]
+    finally:
+        await outbox.close()
+
+
+async def test_locks_that_fail_at_the_opening_for_another_reason_may_come_back(
+    flock_fails: Callable[[int], None], tmp_path: Path
+) -> None:
+    flock_fails(errno.EIO)
+    with pytest.raises(OutboxUnavailable, match="cannot be locked"):
+        await open_outbox(tmp_path / "outbox.db", base_url=BASE_URL, clock=SystemClock())

@@ -199,3 +199,29 @@ async def test_the_checkpoint_of_a_closing_waits_for_the_turn(path: Path) -> Non
     other.close()
     await closing
     assert not log.exists()
+
+
+async def test_a_batch_that_cannot_be_handed_to_the_thread_fails_and_closing_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection's thread takes nothing any more: every caller is told, and the outbox can be closed."""
+    outbox = await open_outbox(tmp_path / "outbox.db", base_url=BASE_URL, clock=SystemClock())
+
+    def post(*_: object) -> None:
+        raise ValueError("no active connection")
+
+    monkeypatch.setattr(outbox._writer._connection, "post", post)
+    writes = [asyncio.create_task(outbox.enqueue([draft(lane=f"contact:{n}")])) for n in range(writer.MAX_ROWS + 1)]
+    told = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 5)
+    assert {str(error) for error in told} == {"no active connection"}
+    await asyncio.wait_for(outbox.close(), 5)
+
+
+async def test_a_batch_that_cannot_be_put_together_fails_and_the_next_one_is_written(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox._writer, "_take_next", lambda batch: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(outbox.enqueue([draft()]), 5)
+    assert [one.id for one in await asyncio.wait_for(outbox.enqueue([draft()]), 5)] == [1]
