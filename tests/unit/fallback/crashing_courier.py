@@ -58,7 +58,7 @@ def between_chunks(name: str, state: str | None) -> None:
 
     def dying(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
-        if state is None or args[1].state == state:
+        if state is None or kwargs["change"].state == state:
             chunks[0] += 1
             if chunks[0] == 2:
                 die()
