@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from entries import START, StandingClock, bring_to, draft, move, put
+from msgspec.structs import replace
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox import choosing
@@ -77,6 +78,23 @@ async def test_every_filter_finds_what_a_look_at_each_entry_finds(
     assert found > 200
 
 
+async def test_a_contact_is_found_by_whatever_names_it(outbox: Outbox) -> None:
+    """By its id and by each of its addresses, whether or not their lanes are one by now; nobody else is."""
+    lanes = ("contact:anna", "email:anna@example.com", "memberNumber:7", "email:bo@example.com")
+    await put(outbox, *(draft(lane=lane) for lane in lanes), draft(lane="contact:bo"))
+    for which in (EntryFilter(address="memberNumber:7"), EntryFilter(address="memberNumber:7", limit=5)):
+        assert [entry.id for entry in await outbox.entries(which)] == [3]
+    await outbox.remember_contacts([("memberNumber:7", "Anna", 0)])
+    (lane,) = [m.lane for m in await outbox.claim(9, START, frozenset()) if m.lane_key == "email:anna@example.com"]
+    assert await outbox.join_lanes(lane, "anna", "email:anna@example.com")
+    mail = EntryFilter(address="email:anna@example.com")
+    for which in (EntryFilter(contact="ANNA"), EntryFilter(address="memberNumber:7"), mail):
+        assert [entry.id for entry in await outbox.entries(which)] == [3, 2, 1], which
+        assert [entry.id for entry in await outbox.entries(replace(which, states=(State.PENDING,)))] == [3, 2, 1]
+    assert [entry.id for entry in await outbox.entries(EntryFilter(contact="bo"))] == [5]
+    assert await outbox.entries(EntryFilter(address="email:nobody@example.com")) == []
+
+
 async def test_a_clock_that_is_further_off_than_a_day_hides_entries_only_from_filters_by_time(
     outbox: Outbox, clock: StandingClock
 ) -> None:
@@ -102,8 +120,8 @@ async def test_a_clock_that_is_further_off_than_a_day_hides_entries_only_from_fi
         (EntryFilter(states=(State.REJECTED,), error="X"), 5000, {"ids_rejected"}),
         (EntryFilter(states=(State.REJECTED,), error="X"), 5001, {"ids_of_reason", "ids_of_longer_reason"}),
         (EntryFilter(contact="a", states=(State.DISCARDED,)), 5000, {"ids_discarded"}),
-        (EntryFilter(contact="a", error="X", states=(State.DISCARDED,)), 5001, {"ids_of_lane"}),
-        (EntryFilter(contact="a", states=(State.DELIVERED,)), 9, {"ids_of_lane"}),
+        (EntryFilter(contact="a", error="X", states=(State.DISCARDED,)), 5001, {"ids_of_lanes"}),
+        (EntryFilter(contact="a", states=(State.DELIVERED,)), 9, {"ids_of_lanes"}),
     ],
 )
 def test_the_narrowest_index_is_asked(which: EntryFilter, most: int, asked: set[str]) -> None:

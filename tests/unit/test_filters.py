@@ -24,6 +24,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ({"state": [State.REJECTED, "spooled"]}, (), EntryFilter(states=(State.REJECTED, State.SPOOLED))),
         ({"kind": Kind.RECEIPT}, (), EntryFilter(kinds=(Kind.RECEIPT,))),
         ({"kind": {"redeem"}, "contact": "c-1"}, (), EntryFilter(kinds=(Kind.REDEEM,), contact="c-1")),
+        ({"contact": "Anna@Example.com"}, (), EntryFilter(address="email:anna@example.com")),
+        ({"contact": "memberNumber:12 a"}, (), EntryFilter(address="memberNumber:12 a")),
         ({"error": "PromotionNotFound", "limit": 3}, (), EntryFilter(error="PromotionNotFound", limit=3)),
         ({"since": NOON}, (), EntryFilter(since=1_795_348_800_000)),
         ({"until": NOON}, (), EntryFilter(until=1_795_348_800_000)),
@@ -47,6 +49,7 @@ def test_a_filter_that_was_made_already_is_taken_with_the_ids_beside_it() -> Non
     [
         ({"state": "open"}, (), "state"),
         ({"kind": ["receipt", "receipts"]}, (), "kind"),
+        ({"contact": "no id"}, (), "contactId"),
         ({"ids": []}, (), "ids"),
         ({}, ([],), "ids"),
     ],

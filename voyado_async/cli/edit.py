@@ -19,16 +19,20 @@ class EditReport(msgspec.Struct, frozen=True):
     """What ``edit --json`` prints."""
 
     outbox: str
+    dry_run: bool
     entry: EntryReport
 
 
 @click.command()
 @click.argument("entry_id", metavar="ID", type=click.IntRange(min=1))
 @click.argument("file", metavar="FILE", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Check the new content; change nothing.")
 @click.option("--reason", help="Why, for the log. Nothing personal, please.")
 @json_option
 @pass_invocation
-def edit(invocation: Invocation, entry_id: int, file: BinaryIO, reason: str | None, as_json: bool) -> None:
+def edit(
+    invocation: Invocation, entry_id: int, file: BinaryIO, dry_run: bool, reason: str | None, as_json: bool
+) -> None:
     """Correct the content of a rejected entry.
 
     FILE is the new content as JSON, in the form in which `show ID --payload` prints it; - for standard input. It is
@@ -36,12 +40,14 @@ def edit(invocation: Invocation, entry_id: int, file: BinaryIO, reason: str | No
     """
 
     async def go(settings: Settings) -> EntryRecord:
-        async with operating(settings) as outbox:
-            return await outbox.edit(entry_id, file.read(), reason=reason)
+        async with operating(settings, dry_run=dry_run) as outbox:
+            return await outbox.edit(entry_id, file.read(), reason=reason, dry_run=dry_run)
 
     settings = invocation.settings()
-    report = EditReport(str(settings.outbox_path), report_of(run(go(settings))))
+    report = EditReport(str(settings.outbox_path), dry_run, report_of(run(go(settings))))
     if as_json:
         tell_json(report)
+    elif dry_run:
+        tell_lines([f"entry {entry_id} would get its new content, which is right; nothing was changed"])
     else:
         tell_lines([f"entry {entry_id} has its new content; send it with: voyado-async replay {entry_id}"])

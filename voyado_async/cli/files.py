@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
 
 if TYPE_CHECKING:
-    from voyado_async.outbox.sqlite import SqliteOutbox
+    pass
 
 COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
 
@@ -68,7 +69,8 @@ class MovedReport(msgspec.Struct, frozen=True):
     file: str
     state: str
     moved: int
-    """Entries that moved with it."""
+    """Entries that moved with it; in a dry run those that would."""
+    dry_run: bool = False
 
 
 @click.command()
@@ -76,9 +78,10 @@ class MovedReport(msgspec.Struct, frozen=True):
 @click.option(
     "--withdraw", metavar="NAME", help="Take this spooled file back: it is removed, its entries go to the API again."
 )
+@click.option("--dry-run", is_flag=True, help="With --carried or --withdraw: show what would move; change nothing.")
 @json_option
 @pass_invocation
-def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_json: bool) -> None:
+def files(invocation: Invocation, carried: str | None, withdraw: str | None, dry_run: bool, as_json: bool) -> None:
     """List the fallback files, oldest first, with what to do about them; mark or withdraw one.
 
     Only a file that is spooled can be carried or withdrawn: from the moment that its upload begins Engage may have it.
@@ -87,6 +90,15 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, as_
     settings = invocation.settings()
     if carried is not None and withdraw is not None:
         raise click.UsageError("--carried and --withdraw exclude each other")
+    if dry_run and carried is None and withdraw is None:
+        raise click.UsageError("--dry-run belongs to --carried or --withdraw")
+    if dry_run:
+        would = _would_move(settings, carried or withdraw or "", "carried" if carried is not None else "withdrawn")
+        if as_json:
+            tell_json(would)
+        else:
+            tell_lines([f"{would.file} would be {would.state}; {would.moved} entries would move"])
+        return
     if carried is not None or withdraw is not None:
         from voyado_async.cli.opening import run  # here: listing needs no event loop
 
@@ -117,11 +129,20 @@ def _files(settings: Settings) -> FilesReport:
     return FilesReport(path, str(settings.spool_path), reports, advice(found, settings))
 
 
+def _would_move(settings: Settings, name: str, what: str) -> MovedReport:
+    path = str(settings.outbox_path)
+    file = _named(look_at(settings, partial(looking.files, open_only=False)), name, path)
+    if file.carried if what == "carried" else file.state == "withdrawn":
+        return MovedReport(path, file.name, file.state, 0, dry_run=True)
+    _refuse_unless_spooled(file, what)
+    return MovedReport(path, file.name, "uploaded" if what == "carried" else what, file.entries, dry_run=True)
+
+
 async def _carried(settings: Settings, name: str) -> MovedReport:
     from voyado_async.cli.opening import changing
 
     async with changing(settings) as outbox:
-        file = await _named(outbox, name)
+        file = _named(await outbox.files(open_only=False), name, outbox.path)
         if file.carried:
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "carried")
@@ -139,7 +160,7 @@ async def _withdraw(settings: Settings, name: str) -> MovedReport:
     from voyado_async.cli.opening import changing
 
     async with changing(settings) as outbox:
-        file = await _named(outbox, name)
+        file = _named(await outbox.files(open_only=False), name, outbox.path)
         if file.state == "withdrawn":
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "withdrawn")
@@ -153,11 +174,11 @@ async def _withdraw(settings: Settings, name: str) -> MovedReport:
         return MovedReport(outbox.path, file.name, "withdrawn", moved)
 
 
-async def _named(outbox: SqliteOutbox, name: str) -> FileRecord:
-    for file in await outbox.files(open_only=False):
+def _named(files: Sequence[FileRecord], name: str, path: str) -> FileRecord:
+    for file in files:
         if file.name == name:
             return file
-    raise WrongUsage("FileNotFound", f"there is no fallback file {name} in {outbox.path}")
+    raise WrongUsage("FileNotFound", f"there is no fallback file {name} in {path}")
 
 
 def _refuse_unless_spooled(file: FileRecord, what: str) -> None:

@@ -32,7 +32,10 @@ class ForgetReport(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option(
-    "--contact", required=True, metavar="GUID", help="The contact's id; or an address such as email:anna@example.com."
+    "--contact",
+    required=True,
+    metavar="CONTACT",
+    help="The contact's id, its e-mail address, or another attribute as in memberNumber:1234.",
 )
 @click.option("--drop-pending", is_flag=True, help="Drop what is not finished as well.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed; change nothing.")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from voyado_async.clock import SystemClock, as_datetime, as_instant
 from voyado_async.errors import InvalidEntry
+
+if TYPE_CHECKING:
+    from voyado_async.kinds.address import Address
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -26,6 +30,22 @@ class _Id(click.ParamType[str]):
             return checked_id("", value)
         except InvalidEntry as error:
             self.fail(error.reason, param, ctx)
+
+
+class _Contact(click.ParamType["Address"]):
+    """A contact as a person names it."""
+
+    name = "contact"
+
+    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        from voyado_async.kinds.address import as_typed  # here: see above
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return as_typed(value)
+        except InvalidEntry as error:
+            self.fail(f"{error.reason}. Or give an e-mail address, or as in memberNumber:1234", param, ctx)
 
 
 class _ContactType(click.ParamType[str]):
@@ -86,6 +106,7 @@ def _span(text: str) -> timedelta | None:
 
 
 ID = _Id()
+CONTACT = _Contact()
 CONTACT_TYPE = _ContactType()
 MOMENT = _Moment()
 DURATION = _Duration()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from voyado_async.cli.parameters import ID, MOMENT
+from voyado_async.cli.parameters import CONTACT, MOMENT
 from voyado_async.delivery import Kind
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter
+
+if TYPE_CHECKING:
+    from voyado_async.kinds.address import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,7 +24,12 @@ _OPTIONS = (
     click.option(
         "--kind", "kinds", multiple=True, type=click.Choice([*map(str, Kind)]), help="Only this kind; repeatable."
     ),
-    click.option("--contact", type=ID, metavar="GUID", help="Only what belongs to the contact of this id."),
+    click.option(
+        "--contact",
+        type=CONTACT,
+        metavar="CONTACT",
+        help="Only what belongs to this contact: its id, its e-mail address, or as in memberNumber:1234.",
+    ),
     click.option("--error", metavar="CODE", help="Only with this reason, as listings show it."),
     click.option(
         "--since", type=MOMENT, metavar="TIME", help="Only written at or after; ISO 8601, or an age like 15m, 2h, 7d."
@@ -40,19 +48,21 @@ def filter_options(command: F) -> F:
 def filter_of(
     states: tuple[str, ...],
     kinds: tuple[str, ...],
-    contact: str | None,
+    contact: Address | None,
     error: str | None,
     since: int | None,
     until: int | None,
     limit: int | None = None,
 ) -> EntryFilter:
     """The filter that the options say."""
+    by_id = contact is not None and contact.type == "contactId"
     return EntryFilter(
         states=tuple(map(State, states)),
         kinds=tuple(map(Kind, kinds)),
-        contact=contact,
         error=error,
         since=since,
         until=until,
         limit=limit,
+        contact=contact.value if contact is not None and by_id else None,
+        address=contact.lane if contact is not None and not by_id else None,
     )

@@ -84,6 +84,17 @@ def checked(named: Address) -> Address:
     return _checked(named.type, named.value)
 
 
+def as_typed(contact: str) -> Address:
+    """The contact that a person names: by its id, by an e-mail address, or by an attribute with its name before it, as
+    in ``memberNumber:1234``. Raises InvalidEntry.
+    """
+    kind, _, value = contact.partition(":")
+    if value and kind in tuple(MatchKeyType):
+        return _checked(MatchKeyType(kind), value)
+    # No id has an @ in it.
+    return _checked(MatchKeyType.EMAIL if "@" in contact else MatchKeyType.CONTACT_ID, contact)
+
+
 def _checked(kind: MatchKeyType, value: object) -> Address:
     if kind is MatchKeyType.CONTACT_ID:
         return Address(kind, checked_id(kind, value))

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from voyado_async.outbox.looking import counts, first_written, struct_of
+from voyado_async.outbox.looking import counts, first_written, lanes_of, struct_of
 from voyado_async.outbox.moves import SQL, as_json, contact_lane
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
@@ -41,8 +41,8 @@ def sources(which: EntryFilter, most: int) -> frozenset[str]:
     """The queries that together find every entry that can fit; none: only a look at all of them does. `most`: so many
     are of its states and kinds. Pure."""
     indexed = which.states and State.DELIVERED not in which.states
-    if which.contact is not None and not (indexed and most <= SPAN):
-        return frozenset({"ids_of_lane"})
+    if (which.contact or which.address) and not (indexed and most <= SPAN):
+        return frozenset({"ids_of_lanes"})
     if which.error is not None and not (indexed and most <= SPAN):
         return frozenset({"ids_of_reason", "ids_of_longer_reason"})
     if indexed:
@@ -92,11 +92,13 @@ def _searches(database: sqlite3.Connection, which: EntryFilter) -> list[Iterator
     ]
 
 
-def _values(which: EntryFilter) -> dict[str, object]:
+def _values(database: sqlite3.Connection, which: EntryFilter) -> dict[str, object]:
+    lane = which.address if which.contact is None else contact_lane(which.contact)
+    lanes = None if lane is None else lanes_of(database, lane, which.contact)
     return {
         "states": as_json(which.states) if which.states else None,
         "kinds": as_json(which.kinds) if which.kinds else None,
-        "lane": None if which.contact is None else contact_lane(which.contact),
+        "lanes": None if lanes is None else as_json(sorted(lanes)),
         "error": which.error,
         "since": which.since,
         "until": which.until,
@@ -112,7 +114,7 @@ def _bounds(database: sqlite3.Connection, which: EntryFilter) -> tuple[int, int]
 
 
 def _fitting(database: sqlite3.Connection, ids: Sequence[int], which: EntryFilter) -> Iterator[list[int]]:
-    values = _values(which)
+    values = _values(database, which)
     for start in range(0, len(ids), SPAN):
         rows = database.execute(SQL["fitting"], values | {"ids": as_json(ids[start : start + SPAN])}).fetchall()
         if rows:
@@ -124,7 +126,7 @@ def _of_source(
 ) -> Iterator[list[int]]:
     """Larger pieces each time: some of the queries read all there is for each."""
     before, limit = upto + 1, SPAN
-    values = _values(which)
+    values = _values(database, which)
     while True:
         asked = values | {"before": before, "limit": limit}
         ids = [row[0] for row in database.execute(SQL[source], asked).fetchall()]
@@ -135,7 +137,7 @@ def _of_source(
 
 
 def _of_all(database: sqlite3.Connection, which: EntryFilter, after: int, upto: int) -> Iterator[list[int]]:
-    values = _values(which)
+    values = _values(database, which)
     while upto > after:
         span = values | {"after": max(after, upto - SPAN), "upto": upto}
         rows = database.execute(SQL["selected"], span).fetchall()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.moves import SQL, contact_lane
 from voyado_async.outbox.operator_store import Action
 from voyado_async.outbox.overview import SPAN, FileTotals, Flow, Overview, Standing
 from voyado_async.outbox.states import State
@@ -91,6 +91,17 @@ def files(database: sqlite3.Connection, *, open_only: bool) -> list[FileRecord]:
 def actions(database: sqlite3.Connection, *, limit: int) -> list[Action]:
     """What operators did, newest first."""
     return [struct_of(Action, row) for row in database.execute(SQL["actions"], {"limit": limit}).fetchall()]
+
+
+def lanes_of(database: sqlite3.Connection, lane: str, contact_id: str | None) -> set[int]:
+    """The lanes of a contact that is named by one of them, and by its id where that is known: with those of every
+    address that stands for it."""
+    who = {"lane": lane, "contact": contact_id}
+    lanes = {row[0] for row in database.execute(SQL["lanes_of"], who).fetchall()}
+    for contact in {str(row[1]) for row in database.execute(SQL["addresses_of"], who).fetchall()}:
+        also = {"lane": contact_lane(contact), "contact": contact}
+        lanes |= {row[0] for row in database.execute(SQL["lanes_of"], also).fetchall()}
+    return lanes
 
 
 def earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:

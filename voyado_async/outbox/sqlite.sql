@@ -755,11 +755,7 @@ ORDER BY id DESC;
 SELECT entry.id FROM json_each(:ids) AS wanted JOIN entry ON entry.id = wanted.value
 WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
 AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
-AND (:lane IS NULL OR lane IN (
-    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
-    UNION ALL
-    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
-))
+AND (:lanes IS NULL OR lane IN (SELECT value FROM json_each(:lanes)))
 AND (
     :error IS NULL OR reason IN (:error, :error || ' (may have happened)')
     OR substr(reason, 1, instr(reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
@@ -794,19 +790,14 @@ SELECT id FROM entry INDEXED BY entry_sending WHERE state = 'sending' AND id < :
 SELECT id FROM entry INDEXED BY entry_left
 WHERE (state = 'spooled' OR state = 'uploaded' OR state = 'imported') AND id < :before ORDER BY id DESC LIMIT :limit;
 
--- name: ids_of_lane
--- The newest of a lane, and of those that became part of it, before an id. Reads the whole lane, in indexes alone.
-WITH mine (id) AS MATERIALIZED (
-    SELECT coalesce(joined, id) FROM lane WHERE key = :lane
-    UNION ALL
-    SELECT id FROM lane WHERE joined = (SELECT coalesce(joined, id) FROM lane WHERE key = :lane)
-)
+-- name: ids_of_lanes
+-- The newest of some lanes before an id. Reads these lanes, in indexes alone.
 SELECT id FROM entry
-WHERE lane IN (SELECT id FROM mine) AND state IN ('pending', 'sending') AND id < :before
+WHERE lane IN (SELECT value FROM json_each(:lanes)) AND state IN ('pending', 'sending') AND id < :before
 UNION ALL
-SELECT id FROM entry WHERE lane IN (SELECT id FROM mine) AND away = 1 AND id < :before
+SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes)) AND away = 1 AND id < :before
 UNION ALL
-SELECT id FROM entry WHERE lane IN (SELECT id FROM mine) AND settled = 1 AND id < :before
+SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes)) AND settled = 1 AND id < :before
 ORDER BY id DESC LIMIT :limit;
 
 -- name: ids_of_reason

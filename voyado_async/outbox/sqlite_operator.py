@@ -17,7 +17,7 @@ from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import choosing, forgetting, looking, moves, operator_moves, replaying
 from voyado_async.outbox.backup import copy
 from voyado_async.outbox.chunks import Chunk
-from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
+from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
@@ -269,10 +269,7 @@ class OperatorPart:
         def look(c: sqlite3.Connection) -> Held:
             who = {"lane": lane, "contact": named}
             known = c.execute(SQL["addresses_of"], who).fetchall()
-            lanes = {row[0] for row in c.execute(SQL["lanes_of"], who).fetchall()}
-            for contact in {str(row[1]) for row in known}:
-                also = {"lane": contact_lane(contact), "contact": contact}
-                lanes |= {row[0] for row in c.execute(SQL["lanes_of"], also).fetchall()}
+            lanes = looking.lanes_of(c, lane, named)
             states: dict[State, int] = {}
             files: set[LocalFile] = set()
             for one in sorted(lanes):

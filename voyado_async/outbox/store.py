@@ -110,6 +110,8 @@ class EntryFilter(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
     limit: int | None = None
+    address: str | None = None
+    """What names a contact otherwise, as its lane is named (``email:anna@example.com``); in place of `contact`."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):

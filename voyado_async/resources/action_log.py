@@ -24,7 +24,7 @@ def filter_told(which: EntryFilter) -> str:
         "limit": "" if which.limit is None else str(which.limit),
     }
     told = [f"{name} {value}" for name, value in parts.items() if value]
-    return "; ".join(told + (["one contact"] if which.contact is not None else [])) or "all"
+    return "; ".join(told + (["one contact"] if which.contact or which.address else [])) or "all"
 
 
 def who() -> str:

@@ -12,6 +12,8 @@ import msgspec
 from voyado_async.clock import as_instant
 from voyado_async.delivery import Kind
 from voyado_async.errors import InvalidEntry
+from voyado_async.kinds.address import as_typed
+from voyado_async.models.receipts import MatchKeyType
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter
 
@@ -25,7 +27,7 @@ class Filters(TypedDict, total=False):
     state: State | str | Iterable[State | str]
     kind: Kind | str | Iterable[Kind | str]
     contact: str
-    """A contact's id."""
+    """A contact's id, its e-mail address, or another attribute with its name before it, as in ``memberNumber:1234``."""
     error: str
     """The reason, as listings show it."""
     since: datetime
@@ -45,10 +47,13 @@ def filter_of(which: EntryFilter | None, filters: Filters, *named: int | Iterabl
         raise TypeError(f"unknown filter: {', '.join(unknown)}")
     if which is not None and filters:
         raise TypeError("either `which` or filters by keyword")
+    contact = filters.get("contact")
+    who = None if contact is None else as_typed(contact)
     found = which or EntryFilter(
         states=_words("state", filters.get("state", ()), State),
         kinds=_words("kind", filters.get("kind", ()), Kind),
-        contact=filters.get("contact"),
+        contact=who.value if who is not None and who.type is MatchKeyType.CONTACT_ID else None,
+        address=who.lane if who is not None and who.type is not MatchKeyType.CONTACT_ID else None,
         error=filters.get("error"),
         since=_instant(filters.get("since")),
         until=_instant(filters.get("until")),

@@ -19,7 +19,7 @@ from voyado_async.clock import Clock
 from voyado_async.delivery import Message, NoFileForm
 from voyado_async.errors import EntryNotFound, TransitionRefused
 from voyado_async.kinds import registry
-from voyado_async.kinds.address import Address, address, checked
+from voyado_async.kinds.address import Address, as_typed
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
 from voyado_async.models.receipts import MatchKeyType
@@ -216,10 +216,15 @@ class Operations(OutboxView):
     # editing ----------------------------------------------------------------------------------------------------------
 
     async def edit(
-        self, entry_id: int, content: Mapping[str, object] | bytes, *, reason: str | None = None
+        self,
+        entry_id: int,
+        content: Mapping[str, object] | bytes,
+        *,
+        reason: str | None = None,
+        dry_run: bool = False,
     ) -> EntryRecord:
         """Give a rejected entry a corrected content, in the form in which `body` shows it. It is checked as at the
-        first time and stays rejected until it is replayed; the old content is kept.
+        first time and stays rejected until it is replayed; the old content is kept. A dry run only checks.
 
         Raises EntryNotFound, InvalidEntry with the path of what is wrong, TransitionRefused where it is not rejected.
         """
@@ -232,10 +237,13 @@ class Operations(OutboxView):
         key = entry.key
         if key is not None and key == registry.natural_key(entry.kind, await self._outbox.body(entry_id)):
             key = draft.natural_key
+        if entry.state is not State.REJECTED:
+            raise _not_to_be_edited(entry)
+        if dry_run:
+            return entry
         action = await self._outbox.begin_action(who(), "edit", f"ids {entry_id}", reason)
         if not await self._outbox.edit(entry_id, draft, key, action):
-            state = (await self._outbox.get(entry_id)).state
-            raise TransitionRefused(f"entry {entry_id} is {state} and cannot be edited; only a rejected one can")
+            raise _not_to_be_edited(await self._outbox.get(entry_id))
         await self._outbox.end_action(action)
         return await self._outbox.get(entry_id)
 
@@ -260,11 +268,12 @@ class Operations(OutboxView):
     ) -> Forgotten:
         """Remove a contact from this outbox: entries with content and record, addresses, local files, memory, log.
 
-        `contact` is its id, or an address such as ``email:anna@example.com`` where no id is known. Raises
+        `contact` is its id, or its e-mail address, or another attribute with its name before it, such as
+        ``memberNumber:1234``. Raises
         TransitionRefused where a request or an upload of it is under way (try again later), and where entries of it
         are unfinished, unless `drop_pending` drops them.
         """
-        named = _contact(contact)
+        named = as_typed(contact)
         held = await self._outbox.held(named.lane, _id(named))
         unfinished = sum(count for state, count in held.states.items() if state not in SETTLED)
         _refuse_under_way(held)
@@ -362,11 +371,8 @@ def _with(result: Selected, plans: Sequence[Plan]) -> Selected:
     return result
 
 
-def _contact(contact: str) -> Address:
-    kind, _, value = contact.partition(":")
-    if value and kind in tuple(MatchKeyType):
-        return checked(Address(MatchKeyType(kind), value))
-    return address(contact_id=contact)
+def _not_to_be_edited(entry: EntryRecord) -> TransitionRefused:
+    return TransitionRefused(f"entry {entry.id} is {entry.state} and cannot be edited; only a rejected one can")
 
 
 def _id(named: Address) -> str | None:

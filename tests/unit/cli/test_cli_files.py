@@ -92,6 +92,22 @@ def test_a_withdrawn_file_is_gone_and_its_entries_go_to_the_api(call: Call, in_o
     assert in_outbox(state) is State.PENDING
 
 
+def test_what_would_be_carried_or_withdrawn_is_told_and_stays(call: Call, in_outbox: In) -> None:
+    in_outbox(spooled)
+    assert call("files", "--withdraw", NAME, "--dry-run").stdout == (
+        f"{NAME} would be withdrawn; 1 entries would move\n"
+    )
+    told = json.loads(call("files", "--carried", NAME, "--dry-run", "--json").stdout)
+    assert (told["state"], told["moved"], told["dry_run"]) == ("uploaded", 1, True)
+    assert row(call)["state"] == "spooled"
+    assert json.loads(call("log", "--json").stdout)["actions"] == []
+    assert call("files", "--carried", NAME).exit_code == 0
+    assert "0 entries would move" in call("files", "--carried", NAME, "--dry-run").stdout
+    assert call("files", "--withdraw", NAME, "--dry-run").exit_code == 1
+    assert call("files", "--withdraw", "no.xml", "--dry-run").exit_code == 2
+    assert call("files", "--dry-run").exit_code == 2
+
+
 def test_a_file_that_is_not_there_is_wrong_usage(call: Call, in_outbox: In) -> None:
     in_outbox(spooled)
     done = call("files", "--carried", "nope.xml")

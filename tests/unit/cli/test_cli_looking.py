@@ -175,6 +175,9 @@ def test_status_with_nothing_to_look_at_is_0(call: Call, in_outbox: In) -> None:
         (["--state", "pending", "--state", "spooled"], [6, 5, 4, 2]),
         (["--kind", "receipt", "--state", "spooled"], [5]),
         (["--contact", CONTACT.upper()], [4, 3, 2]),
+        (["--contact", "Anna@Example.com"], [6]),
+        (["--contact", "email:anna@example.com"], [6]),
+        (["--contact", "memberNumber:7"], []),
         (["--error", "PromotionNotFound"], [1]),
         (["--since", "1h"], [6, 5, 4, 3, 2, 1]),
         (["--until", "1h"], []),
@@ -187,6 +190,15 @@ def test_list_filters(filters: list[str], ids: list[int], call: Call, filled: No
     assert [entry["id"] for entry in report["entries"]] == ids
     assert report["more"] is ("--limit" in filters)
     assert [int(line.split()[0]) for line in call("list", *filters).stdout.splitlines()[1:]] == ids
+
+
+@pytest.mark.parametrize("command", [["list"], ["replay", "--dry-run"], ["discard", "--dry-run", "--reason", "x"]])
+def test_a_contact_that_cannot_be_one_is_wrong_usage_and_says_how_to_name_one(
+    command: list[str], call: Call, filled: None
+) -> None:
+    done = call(*command, "--contact", "Anna Planted")
+    assert (done.exit_code, "Planted" in done.output) == (2, False)
+    assert "memberNumber:1234" in done.output
 
 
 def test_listings_show_no_address_of_a_person(call: Call, filled: None) -> None:

@@ -128,6 +128,17 @@ def test_an_edited_entry_is_shown_with_its_new_content(call: Call, home: Path) -
     payload["changes"]["city"] = "Ystad"
     assert told(call, "edit", "2", "-", stdin=json.dumps(payload))["entry"]["state"] == "rejected"
     assert told(call, "show", "2", "--payload")["payload"]["changes"]["city"] == "Ystad"
+    # The right one, and each wrong one, told by a dry run that writes nothing, not even to the log.
+    written = len(told(call, "log")["actions"])
+    payload["changes"]["city"] = "Visby"
+    report = told(call, "edit", "2", "-", "--dry-run", stdin=json.dumps(payload))
+    assert (report["dry_run"], report["entry"]["state"]) == (True, "rejected")
+    assert "nothing was changed" in call("edit", "2", "-", "--dry-run", stdin=json.dumps(payload)).output
+    assert call("edit", "2", "-", "--dry-run", stdin=json.dumps(payload | {"changes": {"rfm": 1}})).exit_code == 1
+    assert call("edit", "3", "-", "--dry-run", stdin=json.dumps(payload)).exit_code == 1
+    assert told(call, "show", "2", "--payload")["payload"]["changes"]["city"] == "Ystad"
+    assert call("edit", "3", "-", stdin=json.dumps(payload)).exit_code == 1
+    assert len(told(call, "log")["actions"]) == written
     (home / "bad.json").write_text("{")
     assert call("edit", "2", "bad.json").exit_code == 1
     payload["changes"] = {"rfm": 1}

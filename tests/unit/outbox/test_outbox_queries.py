@@ -168,7 +168,7 @@ def test_a_filter_is_answered_out_of_an_index_of_what_can_fit(database: sqlite3.
 
 
 def test_the_entries_of_a_contact_are_found_in_indexes_of_lanes_alone(database: sqlite3.Connection) -> None:
-    steps = [step for step in plan(database, SQL["ids_of_lane"]) if step.startswith("SEARCH entry")]
+    steps = [step for step in plan(database, SQL["ids_of_lanes"]) if step.startswith("SEARCH entry")]
     found = sorted(step.split(" INDEX ")[1] for step in steps)
     assert found == ["entry_away (lane=?)", "entry_settled (lane=?)", "entry_waiting (lane=?)"]
 
