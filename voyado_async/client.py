@@ -122,7 +122,7 @@ class VoyadoClient:
             writes = Writes(outbox, self._clock, self._listeners.emit)
             stack.push_async_callback(writes.close)
             self._writes = writes
-            self._ids = ContactIds(outbox, self._clock)
+            self._ids = ContactIds(outbox, self._clock, self._settings.contact_type)
             stack.push_async_callback(self._ids.close)
             self.contacts = Contacts(writes, self._ids, self._open_reads, self._settings, self._open_direct)
             self.promotions = Promotions(writes, outbox, self._open_reads, self._open_direct)

@@ -72,6 +72,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """When it was written into files (ms): a redemption of that very time is ours (DESIGN 3)."""
     lines: int = 0
     """How long its record is: every move and every new content makes it longer, `sending` alone does not."""
+    contact_type: str | None = None
+    """The contact's type, where it is read for a file and known to be another than the usual one."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -117,6 +119,8 @@ class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
     status: int | None = None
     contact_id: str | None = None
     duration_ms: int = 0
+    contact_type: str | None = None
+    """The contact's type, where this very write has set it."""
 
 
 class RetryAt(msgspec.Struct, frozen=True, tag="retry"):

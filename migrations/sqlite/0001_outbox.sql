@@ -7,7 +7,7 @@
 -- former_body  what an entry's content was before a person edited it, or a replay left out what newer entries set
 -- file     the fallback files and their history
 -- action   what operators did to entries: who, when, what, why
--- contact  which id an address of a contact stands for
+-- contact  which id an address of a contact stands for, and of which type a contact is
 -- meta     facts of this outbox; counter: its books; history: how many entries came where, every five minutes
 --
 -- Instants are milliseconds since 1970, UTC. Ids of entries grow in the order of writing and are never used again.
@@ -260,7 +260,9 @@ CREATE INDEX file_open ON file (state, id) WHERE state IN ('spooled', 'uploading
 CREATE TABLE contact (
     address TEXT PRIMARY KEY,
     id TEXT NOT NULL COLLATE NOCASE,
-    learned INTEGER NOT NULL
+    learned INTEGER NOT NULL,
+    -- the contact's type, where the address is the id itself; NULL: not known, or the usual one
+    type TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX contact_of_id ON contact (id);

@@ -9,7 +9,7 @@ from voyado_async.delivery import Kind
 from voyado_async.outbox import sqlite
 from voyado_async.outbox.sqlite import KNOWN_FOR, SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Mark, Outbox
+from voyado_async.outbox.store import Learned, Mark, Outbox
 
 DAY = 86_400_000
 MAIL = "email:anna@example.com"
@@ -20,8 +20,8 @@ MAIL = "email:anna@example.com"
 
 async def test_the_newest_word_on_an_address_counts(outbox: Outbox, open_outbox: OpenOutbox) -> None:
     assert await outbox.contact_id(MAIL) is None
-    await outbox.remember_contacts([(MAIL, "1", 0), ("memberNumber:7", "1", 0)])
-    await outbox.remember_contacts([(MAIL, "2", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0), Learned("memberNumber:7", "1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "2", 0)])
     other = await open_outbox()
     assert (await other.contact_id(MAIL), await other.contact_id("memberNumber:7")) == ("2", "1")
 
@@ -29,24 +29,24 @@ async def test_the_newest_word_on_an_address_counts(outbox: Outbox, open_outbox:
 async def test_what_is_known_already_is_not_written_again_until_a_day_later(
     outbox: SqliteOutbox, clock: StandingClock
 ) -> None:
-    await outbox.remember_contacts([(MAIL, "1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0)])
     before = outbox.commits
-    await outbox.remember_contacts([(MAIL, "1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0)])
     assert outbox.commits == before
     clock.time += KNOWN_FOR + 1
-    await outbox.remember_contacts([(MAIL, "1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0)])
     assert outbox.commits == before + 1
 
 
 async def test_many_addresses_are_few_commits(outbox: SqliteOutbox) -> None:
     before = outbox.commits
-    await outbox.remember_contacts([(f"memberNumber:{n}", str(n), 0) for n in range(1000)])
+    await outbox.remember_contacts([Learned(f"memberNumber:{n}", str(n), 0) for n in range(1000)])
     assert outbox.commits - before == 5
     assert await outbox.contact_id("memberNumber:999") == "999"
 
 
 async def test_an_address_that_is_nobodys_is_unlearned(outbox: SqliteOutbox) -> None:
-    await outbox.remember_contacts([(MAIL, "1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0)])
     await outbox.unlearn_address(MAIL)
     assert await outbox.contact_id(MAIL) is None
     before = outbox.commits
@@ -64,10 +64,12 @@ async def test_a_settled_write_by_an_address_teaches_the_id(outbox: Outbox, stat
 
 
 async def test_forgetting_takes_every_address_of_one_contact(outbox: Outbox) -> None:
-    await outbox.remember_contacts([(MAIL, "G-1", 0), ("memberNumber:7", "g-1", 0), ("memberNumber:8", "G-2", 0)])
+    hers = [Learned(MAIL, "G-1", 0), Learned("memberNumber:7", "g-1", 0), Learned("contact:g-1", "G-1", 0, "Guest")]
+    await outbox.remember_contacts([*hers, Learned("memberNumber:8", "G-2", 0)])
     assert await outbox.forget_ids("G-1") == 1
     assert await outbox.contact_id(MAIL) is None
     assert await outbox.contact_id("memberNumber:7") is None
+    assert await outbox.contact_type("G-1") is None
     assert await outbox.contact_id("memberNumber:8") == "G-2"
     assert await outbox.forget_ids("nobody") == 2
 
@@ -75,16 +77,16 @@ async def test_forgetting_takes_every_address_of_one_contact(outbox: Outbox) -> 
 async def test_what_was_asked_for_before_somebody_was_forgotten_is_not_learned_any_more(outbox: Outbox) -> None:
     asked = (await outbox.mark(MAIL)).forgets
     await outbox.forget_ids("G-1")
-    await outbox.remember_contacts([(MAIL, "G-1", asked)])
+    await outbox.remember_contacts([Learned(MAIL, "G-1", asked)])
     assert await outbox.contact_id(MAIL) is None
-    await outbox.remember_contacts([(MAIL, "G-1", (await outbox.mark(MAIL)).forgets)])
+    await outbox.remember_contacts([Learned(MAIL, "G-1", (await outbox.mark(MAIL)).forgets)])
     assert await outbox.contact_id(MAIL) == "G-1"
 
 
 async def test_addresses_that_nobody_used_for_long_are_purged(outbox: Outbox, clock: StandingClock) -> None:
-    await outbox.remember_contacts([(f"memberNumber:{n}", "1", 0) for n in range(450)])
+    await outbox.remember_contacts([Learned(f"memberNumber:{n}", "1", 0) for n in range(450)])
     clock.time += DAY
-    await outbox.remember_contacts([(MAIL, "2", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "2", 0)])
     await outbox.purge(clock.time, 0)
     assert await outbox.contact_id(MAIL) == "2"
     assert [await outbox.contact_id(f"memberNumber:{n}") for n in (0, 449)] == [None, None]
@@ -95,12 +97,37 @@ async def test_a_tenant_of_any_size_fills_the_id_store_only_so_far(
 ) -> None:
     monkeypatch.setattr(sqlite, "MOST_CONTACTS", 500)
     for start in range(0, 1000, 100):
-        await outbox.remember_contacts([(f"memberNumber:{n}", "1", 0) for n in range(start, start + 100)])
+        await outbox.remember_contacts([Learned(f"memberNumber:{n}", "1", 0) for n in range(start, start + 100)])
         clock.time += 1
     await outbox.purge(0, 0)
     known = [await outbox.contact_id(f"memberNumber:{n}") is not None for n in range(1000)]
     assert sum(known) <= 500
     assert known[-1], "the newest stay"
+
+
+async def test_the_newest_word_on_a_type_counts_and_the_usual_one_takes_no_place(outbox: SqliteOutbox) -> None:
+    anna = "contact:g-1"
+    before = outbox.commits
+    await outbox.remember_contacts([Learned(anna, "G-1", 0)])
+    assert (outbox.commits, await outbox.contact_type("G-1")) == (before, None)
+    await outbox.remember_contacts([Learned(anna, "G-1", 0, "Guest")])
+    assert await outbox.contact_type("G-1") == "Guest"
+    before = outbox.commits
+    await outbox.remember_contacts([Learned(anna, "G-1", 0, "Guest")])
+    assert outbox.commits == before
+    await outbox.remember_contacts([Learned(anna, "G-1", 0)])
+    assert await outbox.contact_type("g-1") is None
+
+
+async def test_a_settled_change_teaches_the_type_and_what_goes_into_a_file_knows_it(outbox: Outbox) -> None:
+    changed, by_id, by_mail = await put(
+        outbox, draft(Kind.CONTACT_TYPE, "contact:g-1"), draft(lane="contact:g-1"), draft(lane=MAIL)
+    )
+    assert await move(outbox, changed, State.PENDING, State.DELIVERED, contact_id="G-1", contact_type="Guest")
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0)])
+    for entry in (by_id, by_mail):
+        await bring_to(outbox, entry, State.EXHAUSTED)
+    assert [each.contact_type for each in await outbox.exhausted_of([by_id, by_mail])] == ["Guest", "Guest"]
 
 
 # marks ----------------------------------------------------------------------------------------------------------------
@@ -129,7 +156,7 @@ async def test_a_mark_does_not_care_for_the_clock(outbox: Outbox, clock: Standin
 
 async def test_the_mark_of_a_contact_covers_what_is_written_under_its_addresses(outbox: Outbox) -> None:
     (entry,) = await put(outbox, draft(lane=MAIL))
-    await outbox.remember_contacts([(MAIL, "G-1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0)])
     seen = await outbox.mark("contact:g-1")
     await move(outbox, entry, State.PENDING, State.DELIVERED)
     assert (await outbox.mark("contact:g-1")).moves == seen.moves + 1
@@ -137,14 +164,14 @@ async def test_the_mark_of_a_contact_covers_what_is_written_under_its_addresses(
 
 async def test_the_mark_of_an_address_covers_what_is_written_under_the_contact(outbox: Outbox) -> None:
     (entry,) = await put(outbox, draft(lane="contact:g-1"))
-    await outbox.remember_contacts([(MAIL, "G-1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0)])
     seen = await outbox.mark(MAIL)
     await move(outbox, entry, State.PENDING, State.DELIVERED)
     assert (await outbox.mark(MAIL)).moves == seen.moves + 1
 
 
 async def test_joining_lanes_never_takes_a_mark_back(outbox: Outbox) -> None:
-    await outbox.remember_contacts([(MAIL, "G-1", 0)])
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0)])
     for entry in await put(outbox, draft(lane=MAIL), draft(lane=MAIL), draft(lane="contact:g-1")):
         await move(outbox, entry, State.PENDING, State.DELIVERED)
     before = [await outbox.mark(lane) for lane in (MAIL, "contact:g-1")]

@@ -14,6 +14,7 @@ from voyado_async.clock import SystemClock
 from voyado_async.errors import VoyadoError
 from voyado_async.outbox.glance import readable_schema
 from voyado_async.outbox.sqlite import open_outbox
+from voyado_async.outbox.store import Learned
 
 BASE_URL = "https://shop.voyado.com"
 
@@ -43,7 +44,7 @@ async def test_an_outbox_stays_in_step_with_other_processes_when_this_one_opens_
         before = await outbox.data_version()
         subprocess.run([sys.executable, "-c", WRITE_AND_CLOSE, str(path)], check=True)
         assert await outbox.data_version() != before
-        await outbox.remember_contacts([("email:a@example.com", "by-this-process", 0)])
+        await outbox.remember_contacts([Learned("email:a@example.com", "by-this-process", 0)])
         with sqlite3.connect(path) as database:
             assert database.execute("SELECT id FROM contact").fetchall() == [("by-this-process",)]
         database.close()

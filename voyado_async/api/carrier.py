@@ -122,10 +122,14 @@ class EngageCarrier:
             return replies.redeemed(message, reply)
         if operation is Operation.CREATE_CONTACT:
             outcome = replies.created(message, reply)
-            return await self._key_taken(message, outcome, turn) if isinstance(outcome, KeyTaken) else outcome
+            if isinstance(outcome, KeyTaken):
+                return await self._key_taken(message, outcome, turn)
+            return _typed(outcome, contact_create.type_of(contact_create.read(message.body)))
         outcome = replies.accepted(message, reply)
         if isinstance(outcome, Delivered) and isinstance(request, EngageRequest):
-            return msgspec.structs.replace(outcome, contact_id=request.contact_id)
+            outcome = msgspec.structs.replace(outcome, contact_id=request.contact_id)
+        if message.kind is Kind.CONTACT_TYPE:
+            return _typed(outcome, contact_type.read(message.body).contact_type)
         return outcome
 
     async def _exchange(self, request: Request, turn: Turn) -> Reply:
@@ -327,6 +331,11 @@ class EngageCarrier:
         """Look for an address that is nobody's. A refusal by code is as good an answer as any."""
         question = find(address(email=_NOBODY))
         return replies.alive(await self._exchange(build(self._routes, question), turn))
+
+
+def _typed(outcome: Outcome, contact_type: str | None) -> Outcome:
+    """What was delivered has set this type."""
+    return msgspec.structs.replace(outcome, contact_type=contact_type) if isinstance(outcome, Delivered) else outcome
 
 
 def _fields(newer: Newer) -> frozenset[str]:

@@ -152,9 +152,12 @@ class Reads:
 
     async def get_contact(self, contact_id: str) -> KnownContact:
         """The contact. Raises EngageUnavailable, EngageRefused (404 `ContactNotFound` included)."""
+        return marked(KnownContact, await self.contact(contact_id))
+
+    async def contact(self, contact_id: str) -> Known[Contact]:
+        """As `get_contact`, with the outbox's mark."""
         call = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
-        known = await self.ask("contacts.get", call, read_contact, contact_id=contact_id)
-        return marked(KnownContact, known)
+        return await self.ask("contacts.get", call, read_contact, contact_id=contact_id)
 
     async def assignments(self, contact_id: str, channel: str | None = None) -> Assignments:
         """The contact's assignments, redeemed ones included (ref 3.2); only those of `channel` where one is given.

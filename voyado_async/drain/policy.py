@@ -74,7 +74,10 @@ def settle(
 
     match outcome:
         case Delivered():
-            return move(State.DELIVERED, line("delivered", outcome.how), contact_id=outcome.contact_id)
+            return move(
+                State.DELIVERED, line("delivered", outcome.how),
+                contact_id=outcome.contact_id, contact_type=outcome.contact_type,
+            )  # fmt: skip
         case Overtaken() if message.kind is Kind.CONTACT_CREATE:
             return move(State.DELIVERED, line("delivered", "exists"))  # the contact is there: that is what it was for
         case Overtaken():

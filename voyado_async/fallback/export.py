@@ -95,6 +95,7 @@ class _Chosen:
 
     async def message(self, record: EntryRecord) -> Message:
         known = record.lane.removeprefix(CONTACT) if record.lane.startswith(CONTACT) else None
+        contact_id = known or await self._store.contact_id(record.lane)
         return Message(
             id=record.id,
             kind=record.kind,
@@ -102,7 +103,8 @@ class _Chosen:
             lane=self._lanes.setdefault(record.lane, len(self._lanes)),
             lane_key=record.lane,
             created=record.created,
-            contact_id=known or await self._store.contact_id(record.lane),
+            contact_id=contact_id,
+            contact_type=None if contact_id is None else await self._store.contact_type(contact_id),
         )
 
 

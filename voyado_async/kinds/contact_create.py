@@ -112,6 +112,12 @@ def contact_of(content: Create) -> dict[str, object]:
     return _OBJECT.decode(content.contact)
 
 
+def type_of(content: Create) -> str | None:
+    """The type that the shop gave it; None where that is left to Engage."""
+    given = contact_of(content).get("contactType")
+    return given if isinstance(given, str) else None
+
+
 def key_of(content: Create, contact_key: str | None) -> Address | None:
     """What the contact is looked up by: the tenant's key attribute and nothing else.
 

@@ -125,7 +125,10 @@ def without(body: bytes, names: frozenset[str]) -> bytes | None:
 
 
 def file_form(message: Message, *, contact_type: str, contact_key: str | None) -> FileForm | NoFileForm:
-    """One contact of a contacts file. `contact_type` and `contact_key` are the tenant's settings."""
+    """One contact of a contacts file. `contact_type` and `contact_key` are the tenant's settings.
+
+    The element is named after the contact's type (ref 6.4): the one that the shop told goes before one that is known.
+    """
     content = read(message.body)
     changes = changes_of(content)
     named = content.address
@@ -138,7 +141,7 @@ def file_form(message: Message, *, contact_type: str, contact_key: str | None) -
         return NoFileForm(reason)
     return FileForm(
         family=FileFamily.CONTACTS,
-        contact_type=content.contact_type or contact_type,
+        contact_type=content.contact_type or message.contact_type or contact_type,
         match_key_type=named.type,
         subject=named.lane,
         lines=1,
@@ -162,7 +165,7 @@ def bulk_form(message: Message, *, contact_key: str) -> FileForm | NoFileForm:
         return NoFileForm("sets consents: no page shows them in a bulk request (ref 4.9)")
     return FileForm(
         family=FileFamily.CONTACTS,
-        contact_type=content.contact_type or "",
+        contact_type=content.contact_type or message.contact_type or "",
         match_key_type=contact_key,
         subject=content.address.lane,
         lines=1,

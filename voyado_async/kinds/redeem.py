@@ -86,7 +86,7 @@ def file_form(message: Message, *, contact_type: str) -> FileForm:
     contact = contact_of(message)
     record: dict[str, object] = {} if contact is None else {"contactId": contact}
     record |= {
-        "contactType": contact_type,
+        "contactType": message.contact_type or contact_type,
         "couponId": content.assignment_id,
         "redemptionChannels": [{"type": content.channel}],
         "redeemedDateTime": as_datetime(message.created).isoformat(timespec="milliseconds"),

@@ -146,6 +146,9 @@ def _settle_once(connection: sqlite3.Connection, settlements: Sequence[Settlemen
             connection.execute(SQL["rest_lane"], {"lane": moved[s.id], "until": s.rest_until})
         if s.contact_id is not None and s.id in moved:
             connection.execute(SQL["remember_lane"], {"lane": moved[s.id], "id": s.contact_id, "now": now})
+            if s.contact_type is not None:
+                typed = {"address": contact_lane(s.contact_id), "id": s.contact_id, "type": s.contact_type}
+                connection.execute(SQL["remember_type"], {**typed, "now": now})
     if released := [s.id for s in settlements if s.id in moved and s.target in (State.REJECTED, State.DISCARDED)]:
         connection.execute(SQL["release_keys"], {"ids": as_json(released)})
     if moved:
@@ -243,11 +246,13 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
 
 
 def messages(rows: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
-    """Rows of the claiming queries as messages."""
-    for entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried, *lines in rows:
+    """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest."""
+    for row in rows:
+        entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried, lines = row[:12]
         contact_id = lane_key.removeprefix(CONTACT) if lane_key.startswith(CONTACT) else known_as
         yield Message(
             id=entry, kind=Kind(kind), body=content, lane=lane, lane_key=lane_key, created=created, slots=slots,
             requests=requests, unknown=bool(unknown), contact_id=contact_id,
-            carried=tuple(msgspec.json.decode(carried)) if carried else (), lines=lines[0] if lines else 0,
+            carried=tuple(msgspec.json.decode(carried)) if carried else (),
+            lines=lines, contact_type=row[12] if len(row) > 12 else None,
         )  # fmt: skip

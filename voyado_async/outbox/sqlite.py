@@ -57,6 +57,7 @@ from voyado_async.outbox.store import (
     EntryRecord,
     FileRecord,
     Finding,
+    Learned,
     Mark,
     Settlement,
     Stored,
@@ -510,7 +511,11 @@ class SqliteOutbox(OperatorPart):
         rows = await self._rows("contact_id", address=address)
         return rows[0][0] if rows else None
 
-    async def remember_contacts(self, known: Sequence[tuple[str, str, int]]) -> None:
+    async def contact_type(self, contact_id: str) -> str | None:
+        rows = await self._rows("contact_type", address=contact_lane(contact_id))
+        return rows[0][0] if rows else None
+
+    async def remember_contacts(self, known: Sequence[Learned]) -> None:
         now = self._clock.now()
         for start in range(0, len(known), CHUNK):
             pairs = as_json(known[start : start + CHUNK])

@@ -484,12 +484,13 @@ SELECT
     contact.id, (
         SELECT json_group_array(at) FROM attempt
         WHERE attempt.entry = entry.id AND what = 'file' AND outcome = 'spooled'
-    ), coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
+    ), coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0), typed.type
 FROM entry
 JOIN body ON body.entry = entry.id
 JOIN lane AS own ON own.id = entry.lane
 JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN contact ON contact.address = lane.key
+LEFT JOIN contact AS typed ON typed.address = 'contact:' || lower(contact.id)
 WHERE entry.id IN (SELECT value FROM json_each(:ids)) AND entry.state = 'exhausted' AND NOT EXISTS (
     SELECT 1 FROM entry AS creation
     WHERE creation.lane IN (SELECT lane.id UNION ALL SELECT id FROM lane AS member WHERE member.joined = lane.id)
@@ -1188,18 +1189,31 @@ ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned
 INSERT INTO contact (address, id, learned) VALUES (:address, :id, :now)
 ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
 
+-- name: contact_type
+-- The contact's type, where it is not the usual one.
+SELECT type FROM contact WHERE address = :address AND type IS NOT NULL;
+
+-- name: remember_type
+-- A contact is of this type; the newest word counts.
+INSERT INTO contact (address, id, learned, type) VALUES (:address, :id, :now, :type)
+ON CONFLICT (address) DO UPDATE SET learned = excluded.learned, type = excluded.type;
+
 -- name: news_of_contacts
--- Which of these pairs of address and id the store does not have, or learned too long ago.
-SELECT pair.value ->> 0, pair.value ->> 1, pair.value ->> 2 FROM json_each(:pairs) AS pair
+-- Which of these pairs of address and id, with the type, the store does not have, or learned too long ago. That a contact
+-- is of the usual type is news only where another one is known.
+SELECT pair.value ->> 0, pair.value ->> 1, pair.value ->> 2, pair.value ->> 3 FROM json_each(:pairs) AS pair
 LEFT JOIN contact ON contact.address = pair.value ->> 0
-WHERE contact.id IS NOT pair.value ->> 1 OR contact.learned NOT BETWEEN :since AND :now;
+WHERE contact.type IS NOT pair.value ->> 3 OR (
+    (pair.value ->> 0 NOT LIKE 'contact:%' OR pair.value ->> 3 IS NOT NULL)
+    AND (contact.id IS NOT pair.value ->> 1 OR contact.learned NOT BETWEEN :since AND :now)
+);
 
 -- name: remember_contacts
 -- What was read before a contact was forgotten is not learned after it.
-INSERT INTO contact (address, id, learned)
-SELECT pair.value ->> 0, pair.value ->> 1, :now FROM json_each(:pairs) AS pair
+INSERT INTO contact (address, id, learned, type)
+SELECT pair.value ->> 0, pair.value ->> 1, :now, pair.value ->> 3 FROM json_each(:pairs) AS pair
 WHERE pair.value ->> 2 = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'forgets'), 0)
-ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned, type = excluded.type;
 
 -- name: unlearn_address
 -- Engage says that nobody, or more than one, has this address.

@@ -72,6 +72,8 @@ class Settlement(msgspec.Struct, frozen=True):
     """The lane rests until then (ms): Engage may still be working on an earlier request."""
     contact_id: str | None = None
     """The contact's id, where it became known."""
+    contact_type: str | None = None
+    """The contact's type, where it became known; then `contact_id` is known as well."""
     lines: int | None = None
     """How long its record was when it was read (`Message.lines`). None: it may be as long as it likes; nobody but the
     drainer moves what is `sending`."""
@@ -183,6 +185,17 @@ class Mark(msgspec.Struct, frozen=True):
     """Contacts that were forgotten so far, of all."""
     moves: int = 0
     """Moves of this contact's entries so far."""
+
+
+class Learned(NamedTuple):
+    """What a read told of a contact."""
+
+    address: str
+    contact_id: str
+    forgets: int
+    """`Mark.forgets` of when Engage was asked."""
+    contact_type: str | None = None
+    """Where the address is the id itself (``contact:<guid>``): its type. None: it is the usual one."""
 
 
 class DrainerRecord(msgspec.Struct, frozen=True):
@@ -455,8 +468,12 @@ class Outbox(Protocol):
         """What the id store knows of an address such as ``email:anna@example.com``."""
         ...
 
-    async def remember_contacts(self, known: Sequence[tuple[str, str, int]]) -> None:
-        """What reads found: address, id, and `Mark.forgets` of when Engage was asked. Writes only what is new."""
+    async def contact_type(self, contact_id: str) -> str | None:
+        """What the id store knows of a contact's type; None where it is not known, or the usual one."""
+        ...
+
+    async def remember_contacts(self, known: Sequence[Learned]) -> None:
+        """What reads found. Writes only what is new."""
         ...
 
     async def unlearn_address(self, address: str) -> None:

@@ -1,4 +1,5 @@
-"""Which id an address stands for, as reads find out: kept in the outbox, where every process and a restart know it.
+"""Which id an address stands for, and of which type a contact is, as reads find out: kept in the outbox, where every
+process and a restart know it.
 
 A read never waits for the disk or the writers' turn: what it found is written down within a second, together with what
 others found, and only where it is new. What a crash takes of it is looked up again.
@@ -13,7 +14,8 @@ from contextlib import suppress
 from voyado_async.api.reads import Found
 from voyado_async.clock import Clock
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.moves import contact_lane
+from voyado_async.outbox.store import Learned, Outbox
 
 TOGETHER = 1.0
 """Seconds for which what was found is gathered."""
@@ -25,25 +27,36 @@ MOST_WAITING = 1000
 class ContactIds:
     """The contact-id store of one outbox. Creations, and look-ups after an import, are written by who settles them."""
 
-    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, outbox: Outbox, clock: Clock, usual_type: str) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._found: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._usual_type = usual_type
+        self._found: OrderedDict[str, Learned] = OrderedDict()
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
 
     async def known(self, address: str) -> str | None:
         """The last known id of an address such as ``email:anna@example.com``."""
         waiting = self._found.get(address)
-        return waiting[0] if waiting else await self._outbox.contact_id(address)
+        return waiting.contact_id if waiting else await self._outbox.contact_id(address)
 
     def learn(self, address: str, found: Found) -> None:
         """An address stands for this contact. Nothing is learned from a moment when nobody could tell who had been
         forgotten since."""
-        if found.forgets is None or self._closed:
+        if found.forgets is not None:
+            self._gather(Learned(address, found.contact_id, found.forgets))
+
+    def learn_type(self, contact_type: str, found: Found) -> None:
+        """The contact is of this type. One of the usual type (`VOYADO_CONTACT_TYPE`) takes no place in the store."""
+        if found.forgets is not None:
+            told = None if contact_type == self._usual_type else contact_type
+            self._gather(Learned(contact_lane(found.contact_id), found.contact_id, found.forgets, told))
+
+    def _gather(self, learned: Learned) -> None:
+        if self._closed:
             return
-        self._found[address] = (found.contact_id, found.forgets)
-        self._found.move_to_end(address)
+        self._found[learned.address] = learned
+        self._found.move_to_end(learned.address)
         if len(self._found) > MOST_WAITING:
             self._found.popitem(last=False)
         if self._writing is None or self._writing.done():
@@ -64,7 +77,7 @@ class ContactIds:
         found, self._found = self._found, OrderedDict()
         try:
             with suppress(OutboxUnavailable):
-                await self._outbox.remember_contacts([(address, *known) for address, known in found.items()])
+                await self._outbox.remember_contacts(list(found.values()))
         except asyncio.CancelledError:
             self._found = OrderedDict(found | self._found)  # closing writes them once more: that changes nothing
             raise

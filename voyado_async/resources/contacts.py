@@ -10,7 +10,7 @@ from typing import Literal
 
 from voyado_async.api.direct import Direct
 from voyado_async.api.memory import SAYS_NOTHING
-from voyado_async.api.reads import KnownContact, Reads
+from voyado_async.api.reads import Found, KnownContact, Reads, marked
 from voyado_async.errors import InvalidEntry, MultipleMatches
 from voyado_async.kinds import contact_create, contact_type, contact_update
 from voyado_async.kinds.address import address, checked_id
@@ -84,8 +84,9 @@ class Contacts:
 
         The contact is named by its id, or by one other attribute that is resolved at delivery, and then the changes may
         come first: ``update({"city": "Lund"}, email="anna@example.com")``. Where several contacts have it the entry is
-        rejected, and its reason tells their ids. `contact_type` narrows that look-up (ref 4.1), and is needed in a file
-        where it is not `VOYADO_CONTACT_TYPE`. Raises InvalidEntry, KeyConflict, OutboxUnavailable.
+        rejected, and its reason tells their ids. `contact_type` narrows that look-up (ref 4.1), and names the contact
+        in a file (ref 6.4); without it that is the type that `get`, `find` or a change of the type has told, else
+        `VOYADO_CONTACT_TYPE`. Raises InvalidEntry, KeyConflict, OutboxUnavailable.
         """
         if changes is None and not isinstance(contact_id, str):
             contact_id, changes = None, contact_id
@@ -155,8 +156,10 @@ class Contacts:
             if stored:
                 await self._ids.unlearn(named.lane)
             return None
-        if stored:
+        if contact_type is None:
             self._ids.learn(named.lane, found)
+        else:
+            self._ids.learn_type(contact_type, found)
         return found.contact_id
 
     async def get(self, contact_id: str) -> KnownContact:
@@ -166,7 +169,11 @@ class Contacts:
         Raises EngageUnavailable (AccessRefused) where nothing is known, EngageNotFound (`ContactNotFound`),
         EngageRefused, InvalidEntry.
         """
-        return await self._reads().get_contact(contact_id)
+        known = await self._reads().contact(contact_id)
+        if known.value.contact_type is not None and not known.stale:
+            forgets = None if known.mark is None else known.mark.forgets
+            self._ids.learn_type(known.value.contact_type, Found(known.value.id, forgets))
+        return marked(KnownContact, known)
 
     # many at once -----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from voyado_async.kinds.address import Address, as_typed
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
 from voyado_async.models.receipts import MatchKeyType
+from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.operator_store import Action, Held, OperatorOutbox
 from voyado_async.outbox.replaying import TAKEN, Content, Plan, Road, Step
 from voyado_async.outbox.shelf import Shelf, forget_known
@@ -284,9 +285,10 @@ class Operations(OutboxView):
             )
         entries = sum(held.states.values())
         files = tuple(file.name for file in held.files)
+        addresses = sum(not address.startswith(CONTACT) for address in held.addresses)  # the others tell the type
         if dry_run:
             reach = self._out_of_reach(held, Scrubbed(log=True, pages=True))
-            return Forgotten(True, entries, unfinished, files, len(held.addresses), 0, reach)
+            return Forgotten(True, entries, unfinished, files, addresses, 0, reach)
         action = await self._outbox.begin_action(who(), "forget", "one contact", reason)
         entries, left = 0, held
         for _ in range(ROUNDS):
@@ -300,7 +302,7 @@ class Operations(OutboxView):
         scrubbed = await self._scrub()
         await self._outbox.end_action(action)
         return Forgotten(
-            False, entries, unfinished, files, len(held.addresses), sum(left.states.values()),
+            False, entries, unfinished, files, addresses, sum(left.states.values()),
             self._out_of_reach(held, scrubbed),
         )  # fmt: skip
 

@@ -600,7 +600,7 @@ async def test_a_change_leaves_out_what_newer_writes_have_set(
 
 async def test_a_contact_that_the_file_did_not_create_is_created() -> None:
     outcome, place = await confirmed(CREATION, error(404, "ContactNotFound"), json_answer(201, {"id": CONTACT}))
-    assert outcome == Delivered("accepted", 201, CONTACT)
+    assert outcome == Delivered("accepted", 201, CONTACT, contact_type="Member")
     assert place.lines == [FIND, CREATE]
 
 
@@ -611,7 +611,7 @@ async def test_a_created_contact_with_several_matches_is_told() -> None:
 
 async def test_a_type_change_is_sent_again() -> None:
     outcome, _ = await confirmed(TYPE, answer(200))
-    assert outcome == Delivered("accepted", 200, CONTACT)
+    assert outcome == Delivered("accepted", 200, CONTACT, contact_type="Member")
 
 
 # probe ----------------------------------------------------------------------------------------------------------------

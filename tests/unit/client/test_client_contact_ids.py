@@ -10,10 +10,11 @@ import pytest
 from voyado_async.api.reads import Found
 from voyado_async.clock import SystemClock
 from voyado_async.errors import OutboxUnavailable
+from voyado_async.outbox.store import Learned
 from voyado_async.resources import contact_ids
 from voyado_async.resources.contact_ids import ContactIds
 
-ANNA = ("email:anna@example.com", "G-1", 3)
+ANNA = Learned("email:anna@example.com", "G-1", 3)
 
 
 class SlowOutbox:
@@ -22,10 +23,10 @@ class SlowOutbox:
     def __init__(self) -> None:
         self.writing = asyncio.Event()
         self.may_write = asyncio.Event()
-        self.written: list[tuple[str, str, int]] = []
+        self.written: list[Learned] = []
         self.full = False
 
-    async def remember_contacts(self, known: Sequence[tuple[str, str, int]]) -> None:
+    async def remember_contacts(self, known: Sequence[Learned]) -> None:
         self.writing.set()
         await self.may_write.wait()
         if self.full:
@@ -44,7 +45,7 @@ def outbox() -> SlowOutbox:
 @pytest.fixture
 def ids(outbox: SlowOutbox, monkeypatch: pytest.MonkeyPatch) -> ContactIds:
     monkeypatch.setattr(contact_ids, "TOGETHER", 0.001)
-    return ContactIds(outbox, SystemClock())  # type: ignore[arg-type]  # it asks nothing else of it
+    return ContactIds(outbox, SystemClock(), "Member")  # type: ignore[arg-type]  # it asks nothing else of it
 
 
 async def test_what_waits_is_known_before_it_is_written(ids: ContactIds, outbox: SlowOutbox) -> None:

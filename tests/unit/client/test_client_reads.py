@@ -394,6 +394,32 @@ async def test_a_creation_teaches_whom_the_address_stands_for(
         assert await web.contacts.find(email="new@example.com") == outcome.contact_id is not None
 
 
+async def test_reads_teach_of_which_type_a_contact_is_and_a_file_names_it_so(
+    sandbox: Sandbox, cached: Settings
+) -> None:
+    """In a file a contact's element is named after its type, and what a shop writes need not say it."""
+    guest, member, found = (
+        sandbox.state.add_contact(contact_type=each, email=f"{each}{n}@example.com")
+        for n, each in enumerate(("Contact", "Member", "Contact"))
+    )
+    async with worker(cached) as shop:
+        for each in (guest, member):
+            assert (await shop.contacts.get(each.id)).contact_type == each.contact_type
+        assert await shop.contacts.find(email="Contact2@example.com", contact_type="Contact") == found.id
+    sandbox.faults.add(FaultKind.REFUSE)
+    quick = msgspec.structs.replace(cached, retry_attempts=1, fallback_interval=0.05, breaker_failures=1)
+    async with worker(quick, drain=True) as shop:
+        for each in (guest, member, found):
+            await shop.contacts.update(each.id, {"city": "Lund"})
+        async with asyncio.timeout(20):
+            while sum(file.entries for file in await shop.outbox.files()) < 3:
+                await asyncio.sleep(0.05)
+        kept: dict[str, int] = {}
+        for file in await shop.outbox.files():
+            kept[file.contact_type] = kept.get(file.contact_type, 0) + file.entries
+        assert kept == {"Contact": 2, "Member": 1}
+
+
 async def test_a_read_does_not_wait_for_the_writers_turn(sandbox: Sandbox, cached: Settings) -> None:
     anna, _ = anna_and_her_offer(sandbox)
     async with worker(cached) as web:

@@ -26,7 +26,7 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, BreakerRecord, Settlement
+from voyado_async.outbox.store import AsRead, BreakerRecord, Learned, Settlement
 
 HOUR = 3600.0
 
@@ -866,7 +866,7 @@ async def test_a_creation_that_is_delivered_joins_its_lane_to_the_contact(world:
 
 
 async def test_a_creation_whose_contact_a_read_had_found_joins_its_lane_all_the_same(world: World) -> None:
-    await world.outbox.remember_contacts([(EMAIL, "ANNA", 0)])
+    await world.outbox.remember_contacts([Learned(EMAIL, "ANNA", 0)])
     created = await world.put_one(EMAIL, Kind.CONTACT_CREATE)
     later = await world.put_one(EMAIL)
     world.carrier.script[created].append(Delivered("exists", contact_id="ANNA"))
