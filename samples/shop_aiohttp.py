@@ -89,8 +89,9 @@ async def order(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    status = await request.app[VOYADO].outbox.status()
-    return answer(status, status=503 if status.needs_person else 200)
+    """What waits for a person stands in `needs_person`, for monitoring: one rejected entry must not make a load
+    balancer take the shop away from everybody."""
+    return answer(await request.app[VOYADO].outbox.status())
 
 
 @web.middleware

@@ -122,5 +122,45 @@ async def test_what_is_wrong_is_told_with_its_place_and_nothing_is_stored(engage
         status, told = await shop.post("/checkout", sale(contact, createdDate="yesterday"))
         assert (status, told["error"].partition(":")[0]) == (400, "createdDate")
         assert (await shop.post("/checkout", {"order": "17"}))[0] == 400
-        assert (await shop.get("/orders/17"))[0] == 400
+        assert (await shop.get("/orders/17"))[0] == 404
+        assert (await shop.get("/my-pages", email="anna"))[0] == 400
         assert (await shop.get("/health"))[1]["accounting"]["enqueued"] == 0
+
+
+async def test_an_offer_in_two_windows_is_redeemed_once_and_the_second_sale_is_told(
+    engage: Engage, tmp_path: Path
+) -> None:
+    contact = await anna_and_her_offer(engage)
+    async with open_shop(engage, tmp_path) as shop:
+        (offer,) = (await my_pages(shop))["offers"]["content"]
+        status, first = await shop.post("/checkout", sale(contact, offer["id"]))
+        assert (status, "note" in first) == (202, False)
+        second = sale(contact, offer["id"], uniqueReceiptId="R-18") | {"order": "18"}
+        status, told = await shop.post("/checkout", second)
+        assert (status, told["redeem"], told["note"]) == (202, first["redeem"], "another sale has used this offer")
+        for entry in (told["redeem"], told["contact"], told["receipt"]):
+            await shop.delivered(entry)
+        changed = sale(contact, offer["id"], receiptNumber="other")
+        assert (await shop.post("/checkout", changed))[0] == 409, "the same order with another content"
+    books = await engage.books()
+    assert [effect.subject for effect in books.effects if effect.kind == "redeem"] == [offer["id"]]
+
+
+async def test_a_refused_key_and_what_is_rejected_take_neither_the_pages_nor_the_shop_away(
+    engage: Engage, tmp_path: Path
+) -> None:
+    contact = await anna_and_her_offer(engage)
+    async with open_shop(engage, tmp_path, VOYADO_CACHE_TTL="0", VOYADO_READ_RATE="50") as shop:
+        await my_pages(shop)
+        _, entries = await shop.post("/checkout", sale("11111111-1111-4111-8111-111111111111"))
+        async with asyncio.timeout(20):
+            while (await shop.get(f"/orders/{entries['contact']}"))[1]["state"] != "rejected":
+                await asyncio.sleep(0.05)
+        status, told = await shop.get("/health")
+        assert (status, bool(told["needs_person"])) == (200, True)
+        await engage.suffer({"kind": "bad_key"})
+        assert set(standing(await my_pages(shop)).values()) == {"stale"}
+        another = sale(contact, uniqueReceiptId="R-19") | {"order": "19"}
+        assert (await shop.post("/checkout", another))[0] == 202
+    async with open_shop(engage, tmp_path, VOYADO_CACHE_TTL="0", VOYADO_READ_RATE="50") as shop:
+        assert standing(await my_pages(shop)) == {"offers": "stale", "purchases": "unknown", "profile": "unknown"}
