@@ -250,7 +250,7 @@ class Operations(OutboxView):
 
     # purging and forgetting -------------------------------------------------------------------------------------------
 
-    async def purge(self, *, older_than: timedelta | float, dry_run: bool = False, reason: str | None = None) -> Purged:
+    async def purge(self, older_than: timedelta | float, *, dry_run: bool = False, reason: str | None = None) -> Purged:
         """Remove delivered and discarded entries that last changed before so long; a number is seconds. The hashes of
         their keys stay for `VOYADO_KEY_DAYS`. A change of a contact stays while an older one of it is rejected."""
         now = self._clock.now()
