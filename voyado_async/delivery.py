@@ -241,14 +241,21 @@ class Later(msgspec.Struct, frozen=True):
     """What newer contact writes of a lane mean for an entry that left by file."""
 
     writes: Newer = ()
-    """All that have set their values, or will."""
+    """All that have set their values, or will, oldest first."""
+    to_come: Newer = ()
+    """Of these, the updates that are not settled: each is sent, or confirmed, after this one, and then has the word on
+    what it sets."""
     in_force: Newer = ()
-    """Of these, what Engage has or may have, oldest first."""
+    """Of these, what is settled, and Engage has."""
 
 
-AskNewer = Callable[[str], Awaitable[Later]]
-"""To be asked as soon as the contact's id is known, and before anything is sent to it. Raises HandBack where older
-entries of that contact turn out to come first."""
+Enough = Callable[[Newer], bool]
+"""Told some more of the updates that are to come, oldest first: whether nothing newer than them matters any more."""
+
+AskNewer = Callable[[str, Enough], Awaitable[Later]]
+"""To be asked as soon as the contact's id is known, and before anything is sent to it. A contact may have a hundred
+thousand newer writes; no more of them is read than is enough. Raises HandBack where older entries of that contact turn
+out to come first."""
 
 
 class BulkCarrier(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from entries import START, bring_to, draft, move, put
+from entries import START, bring_to, draft, move, put, spool
 
-from voyado_async.delivery import Draft, Kind, Message
+from voyado_async.delivery import Draft, Kind, Message, Newer
+from voyado_async.outbox import sqlite
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Outbox
 
@@ -22,12 +23,17 @@ async def message_of(outbox: Outbox, entry: int) -> Message:
     return Message(entry, record.kind, await outbox.body(entry), 0, record.lane, record.created)
 
 
+def no_end(_: Newer) -> bool:
+    """All that is newer is wanted."""
+    return False
+
+
 async def in_force(outbox: Outbox, entry: int) -> list[bytes]:
     return sorted(body for _, body in await outbox.newer_in_force(await message_of(outbox, entry)))
 
 
 async def changes(outbox: Outbox, entry: int) -> list[bytes]:
-    return sorted(body for _, body in (await outbox.newer_changes(await message_of(outbox, entry))).writes)
+    return sorted(body for _, body in (await outbox.newer_changes(await message_of(outbox, entry), no_end)).writes)
 
 
 IN_FORCE = {State.DELIVERED, State.UPLOADED, State.IMPORTED}
@@ -86,7 +92,7 @@ async def test_a_confirmation_is_told_what_is_in_force_the_oldest_first(outbox: 
     for entry in (older, *reversed(newer)):
         await bring_to(outbox, entry, State.DELIVERED)
     assert await outbox.join_lanes(lane, "anna", EMAIL)
-    later = await outbox.newer_changes(await message_of(outbox, older))
+    later = await outbox.newer_changes(await message_of(outbox, older), no_end)
     assert [body for _, body in later.in_force] == [b"by address", b"by id"]
     assert sorted(body for _, body in later.writes) == [b"by address", b"by id", b"waits"]
 
@@ -114,3 +120,53 @@ async def test_what_belongs_to_another_contact_or_is_no_contact_write_does_not_c
     for entry in (other, receipt):
         await bring_to(outbox, entry, State.DELIVERED)
     assert await in_force(outbox, older) == await changes(outbox, older) == []
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.EXHAUSTED, State.SPOOLED, State.UPLOADED, State.IMPORTED])
+async def test_no_more_of_what_is_newer_is_read_than_is_enough(outbox: Outbox, state: State) -> None:
+    """Piece by piece, each of them newer than the one before, until the caller has all that matters."""
+    bodies = [f"{number:03}".encode() for number in range(sqlite.NEWER * 3)]
+    older, *newer = await put(outbox, update(body=b"older"), *(update(body=body) for body in bodies))
+    if state is not State.PENDING:
+        for entry in newer:
+            await bring_to(outbox, entry, State.EXHAUSTED)
+    if state not in (State.PENDING, State.EXHAUSTED):
+        written = await spool(outbox, *newer, name="1_1_contacts.xml")
+        if state is not State.SPOOLED:
+            await outbox.update_file(written.id, state="uploading", now=START, entries_to=State.UPLOADED)
+        if state is State.IMPORTED:
+            await outbox.update_file(written.id, state="uploaded", now=START, entries_to=State.UPLOADED)
+            await outbox.update_file(written.id, state="imported", now=START, entries_to=State.IMPORTED)
+    pieces: list[list[bytes]] = []
+
+    def enough(some: Newer) -> bool:
+        pieces.append([body for _, body in some])
+        return len(pieces) == 2
+
+    message = await message_of(outbox, older)
+    later = await outbox.newer_changes(message, enough)
+    assert pieces == [bodies[: sqlite.NEWER], bodies[sqlite.NEWER : 2 * sqlite.NEWER]]
+    assert [body for _, body in later.writes] == [body for _, body in later.to_come] == bodies[: 2 * sqlite.NEWER]
+    assert later.in_force == []
+    assert [body for _, body in (await outbox.newer_changes(message, no_end)).writes] == bodies
+
+
+async def test_the_pieces_of_joined_lanes_and_both_roads_are_put_together_in_the_order_of_writing(
+    outbox: Outbox,
+) -> None:
+    many = 4 * sqlite.NEWER
+    lanes = [(ANNA, EMAIL, EMAIL, ANNA, PHONE)[number % 5] for number in range(many)]
+    older, *newer = await put(
+        outbox, update(ANNA, b"older"), *(update(lane, f"{number:03}".encode()) for number, lane in enumerate(lanes))
+    )
+    heads = {message.lane_key: message.lane for message in await outbox.claim(10, START, frozenset())}
+    for number, entry in enumerate(newer):
+        if number % 3:
+            await bring_to(outbox, entry, State.DELIVERED if number % 7 == 1 else State.EXHAUSTED)
+    for address in (EMAIL, PHONE):
+        assert await outbox.join_lanes(heads[address], "anna", address)
+    later = await outbox.newer_changes(await message_of(outbox, older), no_end)
+    assert [body for _, body in later.writes] == [f"{number:03}".encode() for number in range(many)]
+    settled = [f"{number:03}".encode() for number in range(many) if number % 3 and number % 7 == 1]
+    assert [body for _, body in later.in_force] == settled
+    assert sorted(later.in_force + later.to_come) == sorted(later.writes)

@@ -6,7 +6,7 @@ leaves the outcome unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from voyado_async.api.routes import EngageRequest, Routes, build, lacking
 from voyado_async.delivery import (
     AskNewer,
     Delivered,
+    Enough,
     Kind,
     Later,
     LookUp,
@@ -248,8 +249,8 @@ class EngageCarrier:
             case NotFound():
                 return await self.send(message, self.request(message), turn)
             case SameContact():
-                later = await newer(found.contact_id)
                 written = contact_create.contact_of(content)
+                later = await newer(found.contact_id, _covering(written))
                 ours = contact_update.left_without(written, _fields(later.writes))
                 newest = _newest(later)
 
@@ -278,14 +279,14 @@ class EngageCarrier:
                     return self._nobody(message, found)
                 case _:
                     return found
-        later = await newer(contact_id)
+        written = contact_update.changes_of(contact_update.read(message.body))
+        later = await newer(contact_id, _covering(written))
         changes = [(kind, body) for kind, body in later.writes if kind is not Kind.CONTACT_CREATE]
         creations = [
             contact_create.contact_of(contact_create.read(body))
             for kind, body in later.writes
             if kind is Kind.CONTACT_CREATE
         ]
-        written = contact_update.changes_of(contact_update.read(message.body))
         ours = contact_update.left_without(written, _fields(changes))
         newest = _newest(later)
         common = contact_update.left_without(
@@ -343,10 +344,24 @@ def _fields(newer: Newer) -> frozenset[str]:
     return frozenset().union(*(registry.fields(kind, body) for kind, body in newer))
 
 
+def _covering(written: Mapping[str, object]) -> Enough:
+    """Each field that was written is set again by an update that is to come. Of a field that nobody sets again there is
+    one last writer, so that all the looks of a lane together read it a few times, however long it is."""
+    left = contact_update.fields_of(written)
+
+    def enough(to_come: Newer) -> bool:
+        nonlocal left
+        left -= _fields(to_come)
+        return not left
+
+    return enough
+
+
 def _newest(later: Later) -> dict[str, object]:
-    """What the newer updates that Engage has, or may have, set: of each field the newest value."""
+    """What the newer updates that Engage has have set: of each field the newest value. Not where another update is to
+    come: that one's own confirmation sees whether its value stands."""
     values: dict[str, object] = {}
     for kind, body in later.in_force:
         if kind is Kind.CONTACT_UPDATE:
             values = contact_update.together(values, contact_update.changes_of(contact_update.read(body)))
-    return values
+    return contact_update.left_without(values, _fields(later.to_come))

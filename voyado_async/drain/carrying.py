@@ -14,6 +14,7 @@ import msgspec
 from voyado_async.delivery import (
     Carrier,
     Delivered,
+    Enough,
     HandBack,
     Later,
     Message,
@@ -211,14 +212,14 @@ class Porter:
     async def _confirm(self, message: Message) -> None:
         turn = self._gate.turn()
 
-        async def newer(contact_id: str) -> Later:
+        async def newer(contact_id: str, enough: Enough) -> Later:
             if not message.lane_key.startswith(CONTACT):
                 # In the joined lane something older may come first; when it is its turn it is confirmed from the start.
                 await self._hands.join(message, contact_id)
                 raise HandBack
             if message.lane_key != contact_lane(contact_id):
                 return Later()  # the address has gone over to somebody else since, see _change
-            return await self._outbox.newer_changes(message)
+            return await self._outbox.newer_changes(message, enough)
 
         try:
             outcome = await self._carrier.confirm(message, newer, turn)

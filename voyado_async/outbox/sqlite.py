@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from voyado_async.clock import Clock
-from voyado_async.delivery import Draft, FileFamily, Kind, Later, Message
+from voyado_async.delivery import Draft, Enough, FileFamily, Kind, Later, Message
 from voyado_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -44,6 +44,7 @@ from voyado_async.outbox.glance import (
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
+from voyado_async.outbox.newest import LAST, Newest
 from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.states import SETTLED, State
@@ -75,6 +76,9 @@ SPAN = 5_000
 
 HISTORY = 7 * 86_400_000
 """How long it is known what came where, span by span (ms)."""
+
+NEWER = 50
+"""Newer writes of a contact that one look takes of each lane and road. Mostly the first few are enough."""
 
 CHUNK = 200
 """Entries that one transaction of a large move takes at most (`chunks.py`)."""
@@ -450,11 +454,19 @@ class SqliteOutbox(OperatorPart):
 
         return await self._read(look)
 
-    async def newer_changes(self, message: Message) -> Later:
-        waiting = await self._rows("newer_on_the_way", id=message.id)
-        in_force = sorted(await self._rows("newer_in_force", id=message.id))
-        newer = {entry: (Kind(kind), content) for entry, kind, content in waiting + in_force}
-        return Later(list(newer.values()), [(Kind(kind), content) for _, kind, content in in_force])
+    async def newer_changes(self, message: Message, enough: Enough) -> Later:
+        lanes = [row[0] for row in await self._rows("whole_lane", id=message.id)]
+        later, after = Newest(), message.id
+        while after != LAST:
+            rows = [
+                (lane, *row)
+                for lane in lanes
+                for row in await self._rows("newer_changes", lane=lane, after=after, limit=NEWER)
+            ]
+            after = later.add(rows, NEWER)
+            if enough(later.told):
+                break
+        return later.whole()
 
     async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:
         rows = await self._rows("newer_in_force", id=message.id)

@@ -719,20 +719,38 @@ WHERE entry.in_force = 1
 AND entry.state NOT IN ('rejected', 'discarded')
 AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
 
--- name: newer_on_the_way
--- The contact updates of an entry's lane that are newer and were not dropped. The lane is what it is now: since the
--- entry was read, it may have been joined.
+-- name: newer_changes
+-- Some of the contact writes of one lane that are newer than an entry and have set their values, or will: the next ones
+-- that wait, that are on the second road, and that are in force, each in its order. One can be told twice.
+SELECT 0 AS road, id, kind, content, settled FROM (
+    SELECT id, kind, settled FROM entry
+    WHERE lane = :lane AND profile = 1 AND id > :after AND state IN ('pending', 'sending')
+    ORDER BY id LIMIT :limit
+) AS waiting JOIN body ON body.entry = waiting.id
+UNION ALL
+SELECT 1, id, kind, content, settled FROM (
+    SELECT id, kind, settled FROM entry
+    WHERE lane = :lane AND kind = 'contact_update' AND id > :after AND away = 1
+    ORDER BY id LIMIT :limit
+) AS gone JOIN body ON body.entry = gone.id
+UNION ALL
+SELECT 2, id, kind, content, settled FROM (
+    SELECT
+        id, CASE
+            WHEN kind = 'contact_update' AND state NOT IN ('rejected', 'discarded') THEN kind
+            WHEN state NOT IN ('rejected', 'discarded') AND (requests > 0 OR file IS NOT NULL) THEN kind
+        END AS kind, settled
+    FROM entry
+    WHERE lane = :lane AND id > :after AND in_force = 1
+    ORDER BY id LIMIT :limit
+) AS force JOIN body ON body.entry = force.id;
+
+-- name: whole_lane
+-- The lane in which an entry is now, with those that became part of it. Since it was read it may have been joined.
 WITH whole AS (
     SELECT coalesce(lane.joined, lane.id) AS id FROM entry JOIN lane ON lane.id = entry.lane WHERE entry.id = :id
-),
-members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
-SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
-AND entry.state IN ('pending', 'sending')
-UNION ALL
-SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
-WHERE entry.lane IN (SELECT id FROM members) AND entry.id > :id AND entry.kind = 'contact_update'
-AND entry.away = 1;
+)
+SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id;
 
 -- --------------------------------------------------------------------------------------------------------- operating
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from voyado_async.delivery import Draft, FileFamily, Kind, Later, Message
+from voyado_async.delivery import Draft, Enough, FileFamily, Kind, Later, Message
 from voyado_async.outbox.states import State
 
 if TYPE_CHECKING:
@@ -411,9 +411,10 @@ class Outbox(Protocol):
         """
         ...
 
-    async def newer_changes(self, message: Message) -> Later:
-        """The contact writes of its lane that are newer than it and have set their values, or will: updates that were
-        not dropped, and `newer_in_force`."""
+    async def newer_changes(self, message: Message, enough: Enough) -> Later:
+        """The contact writes of its lane, and of those that became part of it, that are newer than it and have set
+        their values, or will: updates that were not dropped, and creations as in `newer_in_force`. Oldest first, and
+        some at a time: no more is read as soon as `enough` says so of those updates among them that are not settled."""
         ...
 
     async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:

@@ -18,7 +18,9 @@ from voyado_async.delivery import (
     Carrier,
     Delivered,
     Draft,
+    Enough,
     HandBack,
+    Kind,
     Later,
     Message,
     NotAllowed,
@@ -384,10 +386,11 @@ async def test_a_creation_is_looked_up_by_the_key_attribute(attribute: str, valu
 async def confirmed(
     draft: Draft, *answers: bytes, newer: Sequence[Draft] = (), in_force: Sequence[Draft] = ()
 ) -> tuple[Outcome, Loopback]:
-    async def ask(contact_id: str) -> Later:
+    async def ask(contact_id: str, enough: Enough) -> Later:
         assert contact_id == CONTACT
         writes = [(each.kind, each.body) for each in (*newer, *in_force)]
-        return Later(writes, writes[len(newer) :])
+        to_come, settled = writes[: len(newer)], writes[len(newer) :]
+        return Later(writes, to_come, settled)
 
     async with carrying(*answers) as (carrier, place):
         return lasting(await carrier.confirm(message(draft), ask, FREE)), place
@@ -449,6 +452,50 @@ async def test_an_update_of_which_newer_entries_have_set_everything_asks_nothing
     outcome, place = await confirmed(UPDATE, answer(500), newer=[UPDATE])
     assert outcome == Delivered("looked_up", contact_id=CONTACT)
     assert place.seen == []
+
+
+@pytest.mark.parametrize(
+    ("pieces", "read"),
+    [
+        ([[{"city": "Malmö"}], [{"preferences": {"acceptsSms": True}}], [{"street": "x"}]], 2),
+        ([[{"street": "x"}, {"city": None}, {"preferences": {"acceptsSms": True}}], [{"city": "Ystad"}]], 1),
+        ([[{"city": "Malmö"}], [{"preferences": {"acceptsEmail": True}}], []], 3),
+        ([[], [], [{"city": "Malmö", "preferences": {"acceptsSms": True}}]], 3),
+    ],
+)
+async def test_no_more_of_the_newer_writes_is_read_than_until_each_field_is_set_again(
+    pieces: list[list[dict[str, object]]], read: int
+) -> None:
+    """`UPDATE` sets the city and one preference. A contact may have a hundred thousand newer writes."""
+    told: list[list[dict[str, object]]] = []
+
+    async def ask(contact_id: str, enough: Enough) -> Later:
+        writes: list[tuple[Kind, bytes]] = []
+        for piece in pieces:
+            told.append(piece)
+            some = [contact_update.draft(address(contact_id=CONTACT), changes) for changes in piece]
+            writes += [(each.kind, each.body) for each in some]
+            if enough([(each.kind, each.body) for each in some]):
+                break
+        return Later(writes, writes)
+
+    contact = {"id": CONTACT, "attributes": {"city": "Lund"}, "preferences": {"acceptsSms": False}}
+    async with carrying(json_answer(200, contact)) as (carrier, _):
+        assert isinstance(await carrier.confirm(message(UPDATE), ask, FREE), Delivered)
+    assert len(told) == read
+
+
+async def test_what_another_update_still_has_the_word_on_is_not_put_right_ahead_of_it() -> None:
+    """The import has put our value over one that Engage has; the newest is confirmed itself, and later."""
+    has, to_come = (contact_update.draft(address(contact_id=CONTACT), {"city": city}) for city in ("Malmö", "Ystad"))
+
+    async def ask(contact_id: str, enough: Enough) -> Later:
+        writes = [(each.kind, each.body) for each in (has, to_come)]
+        return Later(writes, writes[1:], writes[:1])
+
+    async with carrying(json_answer(200, {"id": CONTACT} | LUND), answer(200)) as (carrier, place):
+        assert isinstance(await carrier.confirm(message(UPDATE), ask, FREE), Delivered)
+    assert [request.body for request in place.seen if request.body] == []
 
 
 LUND = {"city": "Lund", "preferences": {"acceptsSms": False}}
@@ -653,7 +700,7 @@ async def test_each_request_has_a_turn_of_its_own_and_holds_none_in_between() ->
         async def __aexit__(self, *_: object) -> None:
             turns.append("leave")
 
-    async def newer(contact_id: str) -> Later:
+    async def newer(contact_id: str, enough: Enough) -> Later:
         turns.append("asked")
         return Later()
 
@@ -682,7 +729,7 @@ async def test_a_request_that_gets_no_turn_is_not_sent() -> None:
     assert place.seen == []
 
 
-async def unasked(contact_id: str) -> Later:
+async def unasked(contact_id: str, enough: Enough) -> Later:
     raise AssertionError("nobody asks what is newer than a redemption")
 
 

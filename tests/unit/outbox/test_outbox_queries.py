@@ -24,7 +24,7 @@ HOT = [
     "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",
     "bring_back", "cancel", "exhausted", "spool_entries", "begin_bulk", "withhold",
     "move_file_entries", "file_of_outage",
-    "to_confirm", "newer_in_force", "in_force_after", "newer_on_the_way",
+    "to_confirm", "newer_in_force", "in_force_after", "newer_changes", "whole_lane",
     "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "contact_type", "remember_type", "remember_lane",
     "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
@@ -117,8 +117,8 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         "SCAN members", "SCAN whole", "SCAN heads", "SCAN free", "SCAN facts", "SCAN CONSTANT ROW",
         "SCAN 2 CONSTANT ROWS",
         "SCAN mine",
-        # At most as many of each as are asked for: what is ready to be confirmed, in the order of an index.
-        "SCAN others", "SCAN changes", "SCAN ready",
+        # At most as many of each as are asked for, in the order of an index.
+        "SCAN others", "SCAN changes", "SCAN ready", "SCAN waiting", "SCAN gone", "SCAN force",
         # A partial index that holds only what is under way in this very step.
         "SCAN entry USING INDEX entry_sending", "SCAN lane USING INDEX lane_follows",
         # A partial index that holds only what is taken, up to the limit of a chunk.

@@ -41,7 +41,6 @@ GROW = {
     "newer_in_force": "what is newer and in force is what was delivered after it: something when an older one is"
     " replayed or its lane joined, and nothing while a lane is drained in its order",
     "in_force_after": "the same, for a file",
-    "newer_on_the_way": "a confirmation is told all that is newer",
 }
 """Queries that read much of one lane, and why that is no harm."""
 
