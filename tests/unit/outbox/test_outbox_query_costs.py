@@ -34,6 +34,7 @@ GROW = {
     "states_in_lane": "`forget` tells once how much it is about to remove",
     "files_of_lane": "`forget` names once the files of the contact",
     "forgettable_away": "`forget` goes past what is to be withdrawn first",
+    "ids_of_lanes": "`list --contact`: in indexes alone, page by page",
     "reasons_that_name": "`forget` looks once for reasons that name the contact, among what a person has to settle",
     "exhausted_lines": "once a step of the fallback: one index is read, and nothing but it",
     "file_of_outage": "once where a file is withdrawn, which has 20 000 entries at most",
@@ -50,9 +51,9 @@ def outbox(state: State, entries: int) -> sqlite3.Connection:
     database = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
     migrate(database, ":memory:")
     database.execute("BEGIN")
-    database.execute("INSERT INTO meta VALUES ('base_url', 'https://engage.test'), ('sender', '1000001')")
+    database.execute("INSERT INTO meta (name, value) VALUES ('base_url', 'https://engage.test'), ('sender', '1000001')")
     database.execute("INSERT INTO lane (id, key) VALUES (1, 'contact:anna'), (2, 'contact:bo'), (3, 'email:anna')")
-    database.execute("INSERT INTO contact VALUES ('email:anna', 'anna', ?)", (AT,))
+    database.execute("INSERT INTO contact (address, id, learned) VALUES ('email:anna', 'anna', ?)", (AT,))
     database.execute(
         "INSERT INTO file (id, name, family, contact_type, match_key_type, state, entries, lines, size, created)"
         " VALUES (1, '1_1_contacts.xml', 'contacts', 'Member', 'contactId', 'uploaded', 1, 1, 1, ?)",
@@ -74,8 +75,11 @@ def outbox(state: State, entries: int) -> sqlite3.Connection:
         "INSERT INTO entry (id, lane, kind, state, created, changed, due) VALUES (?, ?, ?, 'pending', ?, ?, ?)", waiting
     )
     everybody = [(n,) for n in range(1, entries + 3)]
-    database.executemany("INSERT INTO body VALUES (?, x'7b7d')", everybody)
-    database.executemany("INSERT INTO attempt VALUES (?, 1, 0, 'request', 'retry', 503, 'Http503', 1, 1)", everybody)
+    database.executemany("INSERT INTO body (entry, content) VALUES (?, x'7b7d')", everybody)
+    database.executemany(
+        "INSERT INTO attempt (entry, number, at, what, outcome, known) VALUES (?, 1, 0, 'request', 'retry', 1)",
+        everybody,
+    )
     count_new(database)
     refresh(database, [1, 2, 3], AT)
     database.execute("COMMIT")
