@@ -88,7 +88,8 @@ def made_by(operation: Operation, version: int) -> list[str]:
 def methods_of(noun: str) -> dict[str, object]:
     return {
         f"{noun}.{name}": method
-        for name, method in vars(RESOURCES[noun]).items()
+        for kind in RESOURCES[noun].__mro__
+        for name, method in vars(kind).items()
         if not name.startswith("_") and inspect.isfunction(method)
     }
 
@@ -104,6 +105,19 @@ def test_every_operation_stands_in_the_table_as_both_versions_make_it() -> None:
 
 def test_every_method_of_a_shop_stands_in_the_table_once_and_nothing_else_does() -> None:
     assert sorted(name for row in ROWS for name in quoted(row.methods)) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_where_its_facts_are_from_and_what_it_raises(name: str) -> None:
+    told = inspect.getdoc(METHODS[name]) or ""
+    assert "ref " in told
+    assert re.search(r"Raises\s(as `|[A-Z])", told)
+
+
+def test_the_typing_probe_makes_every_call() -> None:
+    probe = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests/typing").glob("*.py"))
+    calls = [*METHODS, *(name for name in methods_of("outbox") if name != "outbox.status_of"), "batch"]
+    assert [name for name in calls if f"voyado.{name}(" not in probe] == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.v3)

@@ -41,11 +41,11 @@ class OutboxView:
         return await self._outbox.get(entry_id)
 
     async def attempts(self, entry_id: int) -> list[Attempt]:
-        """The record of an entry, oldest first."""
+        """The record of an entry, oldest first; empty where there is no such entry. Raises OutboxUnavailable."""
         return await self._outbox.attempts(entry_id)
 
     async def body(self, entry_id: int) -> bytes:
-        """The content of an entry: a person's data."""
+        """The content of an entry, as JSON: a person's data. Raises EntryNotFound."""
         return await self._outbox.body(entry_id)
 
     async def verify(self) -> list[Finding]:

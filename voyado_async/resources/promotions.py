@@ -104,8 +104,8 @@ class Promotions:
         return await self._direct().change("promotions.create", call, definitions.read_created)
 
     async def get(self, promotion_id: str | None = None, *, external_id: str | None = None) -> Promotion:
-        """A promotion's definition, by its id or its external id. Raises EngageUnavailable, EngageNotFound,
-        EngageRefused, InvalidEntry."""
+        """A promotion's definition (ref 3.5), by its id or its external id. Asked anew each time. Raises
+        EngageUnavailable, EngageNotFound (`PromotionNotFound`), EngageRefused, InvalidEntry."""
         call = Call(Operation.GET_PROMOTION, ids=_named(promotion_id, external_id))
         return await self._direct().ask("promotions.get", call, definitions.read_promotion)
 
@@ -129,7 +129,7 @@ class Promotions:
     async def get_validity(
         self, promotion_id: str | None = None, *, external_id: str | None = None
     ) -> PromotionValidity:
-        """When a promotion can be used. Raises as `get`."""
+        """When a promotion can be used, in whole days (ref 3.5). Raises as `get`."""
         call = Call(Operation.GET_VALIDITY, ids=_named(promotion_id, external_id))
         return await self._direct().ask("promotions.get_validity", call, definitions.read_validity)
 
@@ -140,7 +140,7 @@ class Promotions:
         *,
         external_id: str | None = None,
     ) -> None:
-        """Change when a draft can be used, and nothing else of it. Harmless to repeat. Raises as `update`."""
+        """Change when a draft can be used (ref 3.5), and nothing else of it. Harmless to repeat. Raises as `update`."""
         if validity is None:
             raise InvalidEntry("", "changes nothing: no validity was given")
         body = to_json(definitions.parse_validity(validity))

@@ -39,9 +39,9 @@ class Transactions:
         return marked(KnownTransactions, known)
 
     async def iterate(self, contact_id: str, *, page_size: int = COUNT) -> AsyncIterator[Transaction]:
-        """All of the contact's receipts, each once, page by page as they are taken, from Engage itself and never from
-        memory: pages of different ages make no history. Raises EngageUnavailable, EngageNotFound, EngageRefused,
-        InvalidEntry, also in between.
+        """All of the contact's receipts (ref 5.4), each once, page by page as they are taken, from Engage itself and
+        never from memory: pages of different ages make no history. Raises EngageUnavailable, EngageNotFound,
+        EngageRefused, InvalidEntry, also in between.
 
         A receipt that is stored meanwhile may be left out; it moves the others to later pages, and they are not told
         twice.

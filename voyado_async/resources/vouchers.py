@@ -51,7 +51,7 @@ class Vouchers:
         self._routes = routes
 
     async def redeem(self, voucher_id: str, *, contact_id: str | None = None, key: str | None = None) -> OutboxEntry:
-        """Write the redemption of one voucher durably.
+        """Write the redemption of one voucher durably (ref 3.6).
 
         Name the contact wherever it is known: only then can an attempt with an unknown outcome be looked up before it
         is repeated, and API version 2 needs it. The voucher is the natural key: calling again with the same content
@@ -61,7 +61,8 @@ class Vouchers:
         return await self._writes.put(redemption(self._routes, voucher_id, contact_id=contact_id, key=key))
 
     async def available(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
-        """A page of those that can be used. Check `redeemed`: it may be spent already and not be delivered yet.
+        """A page of those that can be used (ref 3.6). Check `redeemed`: it may be spent already and not be delivered
+        yet.
 
         Raises EngageUnavailable (AccessRefused) where nothing is known, EngageNotFound, EngageRefused, InvalidEntry;
         OutboxUnavailable where it cannot be read what waits.
@@ -69,11 +70,11 @@ class Vouchers:
         return await self._page("vouchers.available", Operation.AVAILABLE_VOUCHERS, contact_id, offset, count)
 
     async def list(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
-        """A page of all of them. Raises as `available`."""
+        """A page of all of them (ref 3.6). Raises as `available`."""
         return await self._page("vouchers.list", Operation.LIST_VOUCHERS, contact_id, offset, count)
 
     async def redeemed(self, contact_id: str, *, offset: int = 0, count: int = COUNT) -> KnownVouchers:
-        """A page of those that Engage knows to be redeemed. Raises as `available`."""
+        """A page of those that Engage knows to be redeemed (ref 3.6). Raises as `available`."""
         return await self._page("vouchers.redeemed", Operation.REDEEMED_VOUCHERS, contact_id, offset, count)
 
     async def _page(self, what: str, operation: Operation, contact_id: str, offset: int, count: int) -> KnownVouchers:
