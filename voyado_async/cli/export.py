@@ -63,6 +63,7 @@ def export(invocation: Invocation, /, folder: Path, ids: tuple[int, ...], as_jso
 
     DIR is made where it is not there. Entries are selected by id or by filters; without a state or an id, those that
     are neither delivered nor discarded. What you carry to Engage from here may arrive by the API or by file as well.
+    What newer entries of a contact set is left out, so that no older value is carried over a newer one.
     """
     which = filter_of(**filters)
     if ids or not which.states:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from voyado_async.delivery import Draft
+from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox.replaying import Content, Plan, Road
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
 
 if TYPE_CHECKING:
     from voyado_async.outbox.writer import Scrubbed
+
+
+Setting = Callable[[Kind, bytes], frozenset[str]]
+"""The contact fields that a content sets."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -97,6 +101,11 @@ class OperatorOutbox(Outbox, Protocol):
         self, ids: Sequence[int], *, named: bool, reason: str, action: int
     ) -> tuple[list[Plan], list[str]]:
         """Drop entries, at most a few hundred a call. Returns as `replay` does."""
+        ...
+
+    async def set_by_newer(self, ids: Sequence[int], fields: Setting) -> dict[int, frozenset[str]]:
+        """Of each contact write among these: the contact fields that newer entries of its contact set, whatever became
+        of those but rejection and discard."""
         ...
 
     async def edit(self, entry_id: int, draft: Draft, key: str | None, action: int) -> bool:

@@ -19,7 +19,7 @@ from voyado_async.outbox.backup import copy
 from voyado_async.outbox.chunks import Chunk
 from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
-from voyado_async.outbox.operator_store import Action, Held, LocalFile
+from voyado_async.outbox.operator_store import Action, Held, LocalFile, Setting
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, FileRecord
@@ -198,7 +198,7 @@ class OperatorPart:
                 for row in rows
             ]
         bodies = await self._bodies([row.id for row in rows if _asks_content(row, via)])
-        newer = await self._newer(rows, content)
+        newer = await self._newer(rows, content.fields)
         entries = [_prepared(row, content, bodies.get(row.id), newer.get(row.id), last, mark) for row in rows]
         rivals = await self._read(lambda c: operator_moves.rivals(c, entries))
         return [
@@ -213,7 +213,11 @@ class OperatorPart:
     async def _bodies(self, ids: Sequence[int]) -> dict[int, bytes]:
         return {entry: bytes(body) for entry, body in await self._rows("bodies", ids=as_json(list(ids)))}
 
-    async def _newer(self, rows: Iterable[Row], content: Content) -> dict[int, tuple[frozenset[str], bool]]:
+    async def set_by_newer(self, ids: Sequence[int], fields: Setting) -> dict[int, frozenset[str]]:
+        rows = await self._read(partial(operator_moves.rows_of, ids=ids))
+        return {entry: taken for entry, (taken, _) in (await self._newer(rows, fields)).items()}
+
+    async def _newer(self, rows: Iterable[Row], setting: Setting) -> dict[int, tuple[frozenset[str], bool]]:
         """Of each contact write: the fields that newer entries have set, and whether some newer ones were dropped."""
         lanes: dict[int, list[int]] = {}
         for row in rows:
@@ -222,16 +226,16 @@ class OperatorPart:
         found: dict[int, tuple[frozenset[str], bool]] = {}
         for lane, ids in lanes.items():
             later = await self._read(partial(operator_moves.changes_after, lane=lane, after=min(ids)))
-            fields = await self._fields([(entry, kind) for entry, kind, state in later if _stands(state)], content)
+            fields = await self._fields([(entry, kind) for entry, kind, state in later if _stands(state)], setting)
             found |= operator_moves.set_after(ids, later, fields)
         return found
 
-    async def _fields(self, entries: Sequence[tuple[int, Kind]], content: Content) -> Fields:
+    async def _fields(self, entries: Sequence[tuple[int, Kind]], setting: Setting) -> Fields:
         fields: Fields = {}
         for start in range(0, len(entries), CHUNK):
             some = dict(entries[start : start + CHUNK])
             for entry, body in (await self._bodies(list(some))).items():
-                fields[entry] = content.fields(some[entry], body)
+                fields[entry] = setting(some[entry], body)
         return fields
 
     async def withdraw(self, files: Sequence[str]) -> list[str]:

@@ -62,6 +62,18 @@ class Shop:
 
         asyncio.run(write())
 
+    def settle(self, entry: int, state: State) -> None:
+        async def write() -> None:
+            outbox = await open_outbox(self.path, base_url="http://127.0.0.1:1", clock=SystemClock())
+            try:
+                if state is not State.PENDING:
+                    await outbox.settle(Settlement(entry, State.PENDING, State.SENDING))
+                    assert await outbox.settle(Settlement(entry, State.SENDING, state))
+            finally:
+                await outbox.close()
+
+        asyncio.run(write())
+
     def snapshot(self) -> list[Any]:
         async def look() -> list[Any]:
             outbox = await open_outbox(self.path, base_url=None, clock=SystemClock(), read_only=True)
@@ -114,7 +126,7 @@ def test_names_are_never_used_twice(shop: Shop) -> None:
 
 
 def test_what_has_no_form_and_what_must_not_overtake_it_is_told(shop: Shop) -> None:
-    shop.put(change(city=None), change(city="Lund"), contact_type.draft(ANNA, "Member"), sale())
+    shop.put(change(street=None), change(city="Lund"), contact_type.draft(ANNA, "Member"), sale())
     report = shop.report()
     assert [file["family"] for file in report["files"]] == ["transactions"]
     assert [(entry["id"], entry["reason"].partition(":")[0]) for entry in report["left_out"]] == [
@@ -125,6 +137,27 @@ def test_what_has_no_form_and_what_must_not_overtake_it_is_told(shop: Shop) -> N
     lines = shop.run().stdout.splitlines()
     assert lines[1].startswith("entry 1 (contact_update) stands in no file: clears a field")
     assert lines[-1] == f"1 files in {shop.out}; no entry was moved"
+
+
+@pytest.mark.parametrize("newer_is", ["pending", "delivered", "rejected"])
+def test_an_exported_change_leaves_out_what_a_newer_one_of_its_contact_sets(shop: Shop, newer_is: str) -> None:
+    """Nobody knows when somebody carries the file: the newer value must not be overwritten then."""
+    shop.put(change(city="Malmo", street="Provgatan 7"), change(city="Ystad"), sale())
+    shop.put(change(city="Lund"))
+    shop.settle(4, State(newer_is))
+    report = shop.report("1", "2", "3")
+    content = next(shop.out.glob("*_contacts.xml")).read_text()
+    assert "Provgatan 7" in content
+    assert "Malmo" not in content
+    if newer_is == "rejected":  # it has set nothing
+        assert "Ystad" in content
+        assert report["left_out"] == []
+    else:
+        assert "Ystad" not in content
+        assert [(entry["id"], entry["reason"]) for entry in report["left_out"]] == [
+            (2, "newer entries of its contact set all of it")
+        ]
+    assert [file["entries"] for file in report["files"]] == [2 if newer_is == "rejected" else 1, 1]
 
 
 def test_entries_are_selected_by_filter_or_by_id(shop: Shop) -> None:
