@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from entries import START, StandingClock, draft, move, put, state_of
+from entries import START, StandingClock, bring_to, draft, file, move, put, spool, state_of
 
-from voyado_async.delivery import Kind
+from voyado_async.delivery import FileFamily, Kind
 from voyado_async.errors import EntryNotFound, KeyConflict
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Outbox
@@ -91,3 +91,46 @@ async def test_a_purge_takes_thousands_in_chunks(outbox: Outbox, clock: Standing
     clock.time = LATER
     assert await outbox.purge(LATER, START) == 450
     assert (await outbox.counts()).balanced
+
+
+async def finished_file(outbox: Outbox, outcome: str, at: int, *, settled: bool = True) -> str:
+    """A file of one entry that came to its end then; the entry is delivered, and as old."""
+    (entry,) = await put(outbox, draft(lane=f"contact:{outcome}{at}"))
+    await bring_to(outbox, entry, State.EXHAUSTED)
+    written = await spool(outbox, entry)
+    if outcome in ("withdrawn", "lost"):
+        await outbox.update_file(written.id, state=outcome, now=at, entries_to=State.PENDING)
+        return written.name
+    for state in ("uploading", "uploaded"):
+        await outbox.update_file(written.id, state=state, now=at, entries_to=State.UPLOADED)
+    if outcome == "imported":
+        await outbox.update_file(
+            written.id, state=outcome, now=at, entries_to=State.DELIVERED if settled else State.IMPORTED
+        )
+    return written.name
+
+
+async def test_files_go_with_their_last_entry_once_they_are_at_their_end(outbox: Outbox, clock: StandingClock) -> None:
+    old = [await finished_file(outbox, outcome, START) for outcome in ("imported", "withdrawn", "lost")]
+    waiting = await finished_file(outbox, "imported", START, settled=False)
+    open_one = await finished_file(outbox, "uploaded", START)
+    clock.time = LATER
+    fresh = await finished_file(outbox, "imported", LATER)
+    last = await finished_file(outbox, "withdrawn", START)
+    await outbox.purge(LATER - 30 * DAY, START)
+    assert [found.name for found in await outbox.files(open_only=False)] == [waiting, open_one, fresh, last]
+    assert not {waiting, open_one, fresh, last} & set(old)
+
+
+async def test_names_and_numbers_of_purged_files_are_never_given_again(outbox: Outbox, clock: StandingClock) -> None:
+    names = [await finished_file(outbox, "withdrawn", START) for _ in range(3)]
+    before = [found.id for found in await outbox.files(open_only=False)]
+    clock.time = LATER
+    await outbox.purge(LATER, START)
+    (kept,) = await outbox.files(open_only=False)
+    assert kept.name == names[-1]
+    name = await outbox.next_file_name(LATER, FileFamily.TRANSACTIONS)
+    assert name > max(names)
+    assert int(name.split("_")[1]) == int(names[-1].split("_")[1]) + 1
+    assert await outbox.spool_file(file(name), []) == []
+    assert (await outbox.files(open_only=False))[-1].id > max(before)

@@ -295,9 +295,16 @@ class SqliteOutbox(OperatorPart):
         await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
             await self._in_chunks(partial(purging.purge_keys, span=span, before=keys_before), chunk)
+        await self._purge_files(entries_before)
         await self._purge_contacts(entries_before)
         await self._purge_lanes()
         return purged
+
+    async def _purge_files(self, before: int) -> None:
+        gone = CHUNK
+        while gone == CHUNK:
+            values = {"before": before, "limit": CHUNK}
+            gone = len(await self._writer.call(partial(moves.run, query="purge_files", values=values), rows=CHUNK))
 
     async def _purge_contacts(self, before: int) -> None:
         gone = CHUNK

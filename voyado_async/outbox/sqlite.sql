@@ -380,6 +380,18 @@ INSERT INTO spent_key (hash, content, entry, created)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:keys) WHERE true
 ON CONFLICT (hash) DO UPDATE SET content = excluded.content, entry = excluded.entry, created = excluded.created;
 
+-- name: purge_files
+-- Some of the files that have no way to go and no entry any more. The newest stays, so that no id is given twice; that
+-- of names is seen to elsewhere (`file_number`).
+DELETE FROM file WHERE id IN (
+    SELECT id FROM file
+    WHERE state IN ('imported', 'withdrawn', 'lost') AND id < (SELECT max(id) FROM file)
+    AND max(created, coalesce(uploaded, 0), coalesce(seen, 0), coalesce(imported, 0)) < :before
+    AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.file = file.id)
+    ORDER BY id LIMIT :limit
+)
+RETURNING id;
+
 -- name: purge_entries
 -- They go.
 DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids));

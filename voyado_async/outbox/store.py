@@ -275,8 +275,8 @@ class Outbox(Protocol):
     async def purge(self, entries_before: int, keys_before: int) -> int:
         """Delivered and discarded entries that last changed before then (ms) go, with content and record, and so do
         addresses that stood for nobody's contact since; the hashes of their keys go when they were written before the
-        other time. Then lanes go of whose contact there is neither an entry nor an address. In chunks. Says how many
-        entries went."""
+        other time. Then files go that came to their end before then and of which no entry is left, and lanes of whose
+        contact there is neither an entry nor an address. In chunks. Says how many entries went."""
         ...
 
     # the second road -------------------------------------------------------------------------------------------------
