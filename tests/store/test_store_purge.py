@@ -8,7 +8,7 @@ from entries import START, StandingClock, bring_to, draft, file, move, put, spoo
 from voyado_async.delivery import FileFamily, Kind
 from voyado_async.errors import EntryNotFound, KeyConflict
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.store import EntryFilter, Outbox
 
 DAY = 86_400_000
 LATER = START + 31 * DAY
@@ -114,6 +114,8 @@ async def test_files_go_with_their_last_entry_once_they_are_at_their_end(outbox:
     old = [await finished_file(outbox, outcome, START) for outcome in ("imported", "withdrawn", "lost")]
     waiting = await finished_file(outbox, "imported", START, settled=False)
     open_one = await finished_file(outbox, "uploaded", START)
+    (entry,) = [found.id for found in await outbox.entries(EntryFilter(states=(State.UPLOADED,)))]
+    assert await move(outbox, entry, State.UPLOADED, State.DISCARDED)
     clock.time = LATER
     fresh = await finished_file(outbox, "imported", LATER)
     last = await finished_file(outbox, "withdrawn", START)
