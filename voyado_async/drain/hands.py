@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
 from voyado_async.clock import Clock
-from voyado_async.delivery import Message, SameContact
+from voyado_async.delivery import Kind, Message, SameContact
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.rests import Rests
 from voyado_async.outbox.moves import CONTACT, contact_lane
+from voyado_async.outbox.operator_moves import SETTING
 from voyado_async.outbox.store import Outbox
 
 JOIN_WAIT = 0.02
@@ -43,8 +46,9 @@ class Hands:
         """By the lane that is being joined: the entry that was looked up, what that told, and when."""
         self.lanes: set[int] = set()
         """Lanes of which an entry is in hand, or that are just being joined."""
-        self.confirming: set[int] = set()
-        """Imported entries whose confirmation is in hand. They do not hold their lane."""
+        self.confirming: dict[int, Message] = {}
+        """Imported entries whose confirmation is in hand. They do not hold their lane: while they are imported, the
+        outbox itself holds what has to wait for them."""
 
     async def claim(self, limit: int, now: int) -> list[Message]:
         """Heads that nobody has in hand. Where lanes were joined while the answer was on its way, what was read of them
@@ -57,7 +61,24 @@ class Hands:
             resting = self._rests.lanes(self._clock.monotonic())
             messages = await self._outbox.claim(limit, now, resting | self.lanes | self._wanted.keys())
             if joins == self._joins:
-                return messages
+                return self.not_confirmed(messages)
+
+    def not_confirmed(self, messages: list[Message]) -> list[Message]:
+        """Those that have not to wait for a confirmation in hand.
+
+        A person can discard or replay an imported entry while a request that confirms it is under way. Nothing that it
+        held goes out before that request has ended: an older value would come after a newer one.
+        """
+        confirmed = self.confirming.values()
+        creating = {each.lane for each in confirmed if each.kind is Kind.CONTACT_CREATE}
+        changing = {each.lane for each in confirmed if each.kind in SETTING}
+        return [
+            message
+            for message in messages
+            if message.id not in self.confirming
+            and message.lane not in creating
+            and not (message.kind in SETTING and message.lane in changing)
+        ]
 
     def rest_left(self) -> float | None:
         """Seconds until the next lane has rested; None where none rests."""
@@ -70,7 +91,7 @@ class Hands:
 
     def confirmed(self, message: Message) -> None:
         """Its confirmation is over, whatever it came to."""
-        self.confirming.discard(message.id)
+        self.confirming.pop(message.id, None)
         self._wake()
 
     def found(self, message: Message) -> SameContact | None:
@@ -103,6 +124,7 @@ class Hands:
                         if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
                             if (joined := await self._outbox.lane_of(contact_id)) is not None:
                                 self._rests.join(message.lane, joined)
+                                self._follow(message.lane, joined)
                             return
                     finally:
                         self.lanes -= others
@@ -111,6 +133,12 @@ class Hands:
                 await self._clock.sleep(JOIN_WAIT)
         finally:
             self._wanted -= Counter(wanted)
+
+    def _follow(self, lane: int, joined: int) -> None:
+        """Confirmations in hand belong to the joined lane, too."""
+        for entry, message in self.confirming.items():
+            if message.lane == lane:
+                self.confirming[entry] = msgspec.structs.replace(message, lane=joined)
 
     def _keep(self, lane: str, message: Message, found: SameContact) -> None:
         now = self._clock.monotonic()

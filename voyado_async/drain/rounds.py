@@ -117,9 +117,9 @@ class Rounds:
             return 0
         confirming = self._hands.confirming
         found = await self._outbox.to_confirm(room + len(confirming), now)
-        new = [message for message in found if message.id not in confirming][:room]
+        new = self._hands.not_confirmed(found)[:room]
         for message in new:
-            confirming.add(message.id)
+            confirming[message.id] = message
             self._start(self._porter.confirm(message))
         return len(new)
 

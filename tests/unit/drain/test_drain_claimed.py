@@ -9,7 +9,7 @@ import json
 import pytest
 from drain_world import BO, World
 
-from voyado_async.delivery import Delivered, Draft, Kind, LookUp, Message, Rejected, Request
+from voyado_async.delivery import Delivered, Draft, Kind, LookUp, Message, Outcome, Rejected, Request
 from voyado_async.errors import TransitionRefused
 from voyado_async.kinds import contact_update, redeem
 from voyado_async.kinds.address import address
@@ -203,3 +203,82 @@ async def test_an_edit_is_refused_while_an_entry_is_in_hand_and_the_last_edit_is
             break
     assert refused
     assert edited
+
+
+@pytest.mark.parametrize("again", ["discard", "replay"])
+async def test_what_a_confirmation_under_way_held_waits_for_its_end_whatever_a_person_does_to_the_entry(
+    world: World, operations: Operations, again: str
+) -> None:
+    """The request that confirms may send the older value again. Nothing newer is sent ahead of it."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    contact = f"contact:{CONTACT}"
+    older, newer = (each.id for each in await world.outbox.enqueue([change(city="Lund"), change(firstName="Anna")]))
+    await world.import_by_file(older)
+    receipt = await world.put_one(contact)
+    world.carrier.confirms = answer
+    await world.start()
+    await world.clock.advance(11)
+    assert [entry for _, entry, _ in world.carrier.confirmed] == [older]
+    assert world.carrier.order == [receipt]
+    if again == "discard":
+        assert (await operations.discard(older, reason="a test")).counts["discard"] == 1
+    else:
+        assert (await operations.replay(older, again=True)).counts["send"] == 1
+    await world.clock.advance(5)
+    assert world.carrier.order == [receipt]
+    answer.set_result(Delivered())
+    await world.clock.advance(5)
+    assert world.carrier.order == [receipt, newer] if again == "discard" else [receipt, older, newer]
+
+
+async def test_the_next_change_is_not_confirmed_beside_the_request_that_confirms_a_discarded_one(
+    world: World, operations: Operations
+) -> None:
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    older, newer = (each.id for each in await world.outbox.enqueue([change(city="Lund"), change(firstName="Anna")]))
+    await world.import_by_file(older, newer)
+    world.carrier.confirms = answer
+    await world.start()
+    await world.clock.advance(11)
+    assert (await operations.discard(older, reason="a test")).counts["discard"] == 1
+    await world.clock.advance(5)
+    assert [entry for _, entry, _ in world.carrier.confirmed] == [older]
+    answer.set_result(Delivered())
+    await world.clock.advance(5)
+    assert [entry for _, entry, _ in world.carrier.confirmed] == [older, newer]
+
+
+async def test_a_creation_that_is_confirmed_holds_all_of_its_contact_though_a_person_has_dropped_it(
+    world: World, operations: Operations
+) -> None:
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    creation = await world.put_one(BO, Kind.CONTACT_CREATE)
+    await world.import_by_file(creation)
+    receipt = await world.put_one(BO)
+    world.carrier.confirms = answer
+    await world.start()
+    await world.clock.advance(11)
+    assert [entry for _, entry, _ in world.carrier.confirmed] == [creation]
+    assert (await operations.discard(creation, reason="a test")).counts["discard"] == 1
+    await world.clock.advance(5)
+    assert world.carrier.order == []
+    answer.set_result(Delivered())
+    await world.clock.advance(5)
+    assert world.carrier.order == [receipt]
+
+
+async def test_a_redemption_is_not_sent_beside_the_request_that_confirms_it(
+    world: World, operations: Operations
+) -> None:
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    (entry,) = (each.id for each in await world.outbox.enqueue([redemption()]))
+    await world.import_by_file(entry)
+    world.carrier.confirms = answer
+    await world.start()
+    await world.clock.advance(11)
+    assert (await operations.replay(entry, again=True)).counts["send"] == 1
+    await world.clock.advance(5)
+    assert world.carrier.order == []
+    answer.set_result(Delivered())
+    await world.clock.advance(5)
+    assert world.carrier.order == [entry]

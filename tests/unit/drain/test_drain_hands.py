@@ -20,8 +20,8 @@ EMAIL, ANNA = 1, 2
 FOUND = SameContact("anna", 200)
 
 
-def message(entry: int, lane: int = EMAIL) -> Message:
-    return Message(entry, Kind.REDEEM, b"{}", lane, "email:anna@example.com" if lane == EMAIL else "contact:anna", 0)
+def message(entry: int, lane: int = EMAIL, kind: Kind = Kind.REDEEM) -> Message:
+    return Message(entry, kind, b"{}", lane, "email:anna@example.com" if lane == EMAIL else "contact:anna", 0)
 
 
 class Store:
@@ -32,10 +32,11 @@ class Store:
         self.claims: list[frozenset[int]] = []
         self.answer = asyncio.Event()
         self.joined: list[int] = []
+        self.kind = Kind.REDEEM
 
     async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
         self.claims.append(skip_lanes)
-        found = [message(entry, lane) for lane, entry in self.heads.items() if lane not in skip_lanes]
+        found = [message(entry, lane, self.kind) for lane, entry in self.heads.items() if lane not in skip_lanes]
         await self.answer.wait()
         return found
 
@@ -84,17 +85,45 @@ async def test_what_was_read_while_lanes_were_joined_is_read_again(hands: Hands,
     is sent, has an unknown outcome, and is sent once more by who still holds it as never tried."""
     claim = asyncio.create_task(hands.claim(10, 0))
     await rest()
-    hands.confirming.add(3)
+    hands.confirming[3] = message(3)
     await hands.join(message(3), "anna")
     store.answer.set()
     assert [(each.id, each.lane) for each in await claim] == [(7, ANNA)]
     assert len(store.claims) == 2
 
 
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("confirmed", [Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE, Kind.RECEIPT])
+@pytest.mark.parametrize("waits", [Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE, Kind.RECEIPT])
+async def test_a_request_that_confirms_is_overtaken_by_nothing_that_its_entry_would_hold(
+    hands: Hands, store: Store, confirmed: Kind, waits: Kind, joined: bool
+) -> None:
+    """By the outbox nothing is held any more: a person has discarded the entry meanwhile."""
+    store.answer.set()
+    store.kind = waits
+    hands.confirming[3] = message(3, kind=confirmed)
+    if joined:
+        await hands.join(message(3), "anna")
+    held = confirmed is Kind.CONTACT_CREATE or Kind.RECEIPT not in (confirmed, waits)
+    assert [each.id for each in await hands.claim(10, 0)] == ([] if held else [7])
+    hands.confirmed(message(3))
+    assert [each.id for each in await hands.claim(10, 0)] == [7]
+
+
+async def test_an_entry_is_not_claimed_while_the_request_that_confirms_it_is_under_way(
+    hands: Hands, store: Store
+) -> None:
+    store.answer.set()
+    hands.confirming[7] = message(7)
+    assert await hands.claim(10, 0) == []
+    hands.confirmed(message(7))
+    assert [each.id for each in await hands.claim(10, 0)] == [7]
+
+
 async def test_a_confirmation_joins_no_lane_of_which_an_entry_is_in_hand(
     hands: Hands, store: Store, clock: FakeClock
 ) -> None:
-    hands.confirming.add(3)
+    hands.confirming[3] = message(3)
     for lane in (EMAIL, ANNA):
         hands.lanes.add(lane)
         join = asyncio.create_task(hands.join(message(3), "anna"))
