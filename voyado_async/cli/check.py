@@ -16,7 +16,7 @@ from voyado_async.cli.check_lines import Line, Result
 from voyado_async.cli.failure import FAILED
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import looking, run, view
-from voyado_async.cli.report import json_option, table, tell_json, tell_lines
+from voyado_async.cli.report import json_option, tell_json, tell_lines, tell_table
 from voyado_async.errors import VoyadoError
 from voyado_async.outbox.glance import readable_schema
 from voyado_async.outbox.migrate import newest
@@ -61,8 +61,10 @@ def check(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         tell_json(CheckReport(str(settings.outbox_path), ok, lines, unconfirmed))
     else:
-        rows = [(line.result.value, line.thing, line.text) for line in [*lines, *_by_family(unconfirmed)]]
-        tell_lines(table(rows))
+        rows = [(line.result.value, line.thing, line.text) for line in [*_by_family(unconfirmed), *lines]]
+        tell_table(("", "", ""), rows)
+        if failed := [line.thing for line in lines if line.result is Result.FAILED]:
+            tell_lines([f"failed: {', '.join(failed)}"])
     if not ok:
         raise click.exceptions.Exit(FAILED)
 
@@ -180,11 +182,12 @@ def _folders(settings: Settings) -> Iterator[Fact]:
 
 
 def _by_family(facts: list[Fact]) -> Iterator[Line]:
-    """What to ask the tenant's Voyado team: one line per family of files."""
-    families: dict[str, list[str]] = {}
+    """What to ask the tenant's Voyado team: one line per family of files. Which they are fills a page: JSON has it."""
+    families: dict[str, list[Fact]] = {}
     for fact in facts:
-        yours = "" if fact.override is None else f" (set to {fact.override})"
-        families.setdefault(fact.family, []).append(fact.what + yours)
-    for family, what in families.items():
-        text = f"in {family} files no public source confirms: {', '.join(what)}"
-        yield Line("unconfirmed", Result.NOTE, text)
+        families.setdefault(fact.family, []).append(fact)
+    for family, told in families.items():
+        ours = [f"{fact.what} (set to {fact.override})" for fact in told if fact.override is not None]
+        yours = f"; of these you have set: {', '.join(ours)}" if ours else ""
+        text = f"{len(told)} things in {family} files that no public source confirms: ask Voyado (--json has them)"
+        yield Line("unconfirmed", Result.NOTE, text + yours)

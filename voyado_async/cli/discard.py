@@ -10,8 +10,8 @@ from voyado_async.cli.failure import FAILED
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import operating, run
 from voyado_async.cli.progress import progress
-from voyado_async.cli.report import json_option, tell_json, tell_lines
-from voyado_async.cli.selected import SelectedReport, lines_of, report_of
+from voyado_async.cli.report import json_option, tell_json
+from voyado_async.cli.selected import SelectedReport, report_of, tell
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.outbox.store import EntryFilter
 from voyado_async.settings import Settings
@@ -49,6 +49,6 @@ def discard(
     if as_json:
         tell_json(report)
     else:
-        tell_lines(lines_of(report))
+        tell(report)
     if ids and report.counts["leave"] and not dry_run:
         raise click.exceptions.Exit(FAILED)

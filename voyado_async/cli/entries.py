@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
-from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.cli.report import json_option, moment, shown, tell_json, tell_table
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
 from voyado_async.outbox.choosing import entries
@@ -74,12 +73,7 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
         tell_json(report)
         return
     rows = [_row(entry) for entry in report.entries]
-    if sys.stdout.isatty():
-        from voyado_async.cli.screen import draw_table  # here: rich is for terminals only
-
-        draw_table(COLUMNS, rows)
-    else:
-        tell_lines(table([COLUMNS, *rows]))
+    tell_table(COLUMNS, rows, spare=("CONTACT", "TRIES"))
     if report.more:
         click.echo(f"there are more than {limit}; --limit shows them", err=True)
 

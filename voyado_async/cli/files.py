@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -15,7 +14,7 @@ from voyado_async.cli.failure import WrongUsage
 from voyado_async.cli.files_advice import advice
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
-from voyado_async.cli.report import age, json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.cli.report import age, json_option, moment, shown, tell_json, tell_lines, tell_table
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
@@ -113,12 +112,7 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, dry
         tell_json(report)
         return
     rows = [_row(file) for file in report.files]
-    if sys.stdout.isatty():
-        from voyado_async.cli.screen import draw_table  # here: rich is for terminals only
-
-        draw_table(COLUMNS, rows)
-    else:
-        tell_lines(table([COLUMNS, *rows]))
+    tell_table(COLUMNS, rows, spare=("LINES", "BYTES", "LAST SEEN", "UPLOADED", "IMPORTED", "ENTRIES"))
     tell_lines(report.advice)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from functools import partial
 
@@ -11,7 +10,7 @@ import msgspec
 
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
-from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.cli.report import json_option, moment, shown, tell_json, tell_table
 from voyado_async.outbox.looking import actions
 from voyado_async.outbox.operator_store import Action
 
@@ -54,12 +53,7 @@ def log(invocation: Invocation, limit: int, as_json: bool) -> None:
         tell_json(report)
         return
     rows = [_row(action) for action in report.actions]
-    if sys.stdout.isatty():
-        from voyado_async.cli.screen import draw_table  # here: rich is for terminals only
-
-        draw_table(COLUMNS, rows)
-    else:
-        tell_lines(table([COLUMNS, *rows]))
+    tell_table(COLUMNS, rows)
 
 
 def _report(action: Action) -> ActionReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -41,6 +42,17 @@ def tell_lines(lines: Iterable[str]) -> None:
     """Plain lines on standard output."""
     for line in lines:
         click.echo(line)
+
+
+def tell_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
+    """Rows under headings, which may all be empty; on a terminal as wide as it is, without those of `spare` that have
+    no room."""
+    if sys.stdout.isatty():
+        from voyado_async.cli.screen import draw_table  # here: rich is for terminals only
+
+        draw_table(columns, rows, spare)
+    else:
+        tell_lines(table([columns, *rows] if any(columns) else rows))
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

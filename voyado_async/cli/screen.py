@@ -63,11 +63,32 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
         yield show
 
 
-def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under headings on standard output; long cells are folded, never cut."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]) -> None:
+    """Rows under headings on standard output. Where the window is too narrow, columns of `spare` are left out, the
+    first one first, which is told; the last column takes what room is left. Cells are folded, never cut."""
+    console = Console()
+    places = shown_columns(columns, rows, spare, console.width)
+    fixed = sum(width(rows, place, columns) + 2 for place in places[:-1])
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for place in places:
+        table.add_column(columns[place], overflow="fold", no_wrap=place != places[-1] and fixed + 10 <= console.width)
     for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        table.add_row(*(Text(row[place]) for place in places))
+    console.print(table)
+    if left_out := [column for place, column in enumerate(columns) if place not in places]:
+        console.print(Text(f"no room for {', '.join(left_out)}: --json has all of it", style="dim"))
+
+
+def shown_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], room: int) -> list[int]:
+    """The places of the columns that are drawn. Pure."""
+    places = list(range(len(columns)))
+    for column in spare:
+        if sum(width(rows, place, columns) + 2 for place in places) - 2 <= room:
+            break
+        places.remove(columns.index(column))
+    return places
+
+
+def width(rows: Sequence[Sequence[str]], place: int, columns: Sequence[str]) -> int:
+    """How wide a column is by itself. Pure."""
+    return max(len(columns[place]), *(len(row[place]) for row in rows)) if rows else len(columns[place])

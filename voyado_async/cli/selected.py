@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from voyado_async.cli.report import table
+from voyado_async.cli.report import tell_lines, tell_table
 from voyado_async.outbox.replaying import Plan, Step
 from voyado_async.resources.operations import Selected
 
@@ -40,11 +40,16 @@ def report_of(outbox: str, told: Selected) -> SelectedReport:
     return SelectedReport(outbox, told.dry_run, told.selected, told.counts, told.plans, told.failed, told.stopped)
 
 
-def lines_of(report: SelectedReport) -> list[str]:
+def tell(report: SelectedReport) -> None:
     """The same for people."""
-    lines = table([_row(plan) for plan in report.entries])
+    if report.entries:
+        tell_table(("", "", "", "", ""), [_row(plan) for plan in report.entries])
+    tell_lines(_summary(report))
+
+
+def _summary(report: SelectedReport) -> list[str]:
     counted = [f"{count} {_DONE[Step(step)][report.dry_run]}" for step, count in report.counts.items() if count]
-    lines.append(", ".join(counted) or "no entry fits")
+    lines = [", ".join(counted) or "no entry fits"]
     if report.failed:
         lines.append(f"{report.failed} failed again")
     if report.stopped:

@@ -101,7 +101,7 @@ def _lines(report: ShowReport) -> list[str]:
     ]
     if entry.due is not None:
         rows.append(("due", shown(entry.due)))
-    rows.append(("tries", f"{entry.slots} turns, {entry.requests} requests"))
+    rows.append(("tries", f"{_counted(entry.slots, 'turn')}, {_counted(entry.requests, 'request')}"))
     if entry.unknown:
         rows.append(("outcome", "an earlier request may have taken effect"))
     if entry.outage:
@@ -118,6 +118,10 @@ def _lines(report: ShowReport) -> list[str]:
     if report.payload is not msgspec.UNSET:
         lines += ["", bytes(report.payload).decode()]
     return lines
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _attempt_row(attempt: AttemptReport) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from voyado_async.cli.report import age, table
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from voyado_async.cli.report import age
 from voyado_async.outbox.states import State
-from voyado_async.resources.status import LastHour, Status, Waiting
+from voyado_async.resources.status import Advice, LastHour, Status, Waiting
 
 FINAL = (State.DELIVERED, State.DISCARDED)
 
@@ -12,6 +15,9 @@ MOST_KINDS = 3
 
 MOST_ADVICE = 6
 """So many reasons are told; the rest is counted."""
+
+WIDTH = 80
+"""The narrowest window that is usual."""
 
 
 def lines_of(found: Status) -> list[str]:
@@ -34,11 +40,21 @@ def lines_of(found: Status) -> list[str]:
         lines.append(f"files       {', '.join(f'{count} {state}' for state, count in found.files.items())}")
     lines += ["", *_waiting(found)]
     if found.advice:
-        told = [(f"  {one.reason}", one.command) for one in found.advice[:MOST_ADVICE]]
-        lines += ["", "look at", *table(told)]
+        lines += ["", "look at", *_advice(found.advice[:MOST_ADVICE])]
         if len(found.advice) > MOST_ADVICE:
             lines.append(f"  and {len(found.advice) - MOST_ADVICE} more: voyado-async status --json")
     return lines
+
+
+def _advice(advice: Sequence[Advice]) -> Iterator[str]:
+    """Reasons with their command beside them, or below them where the line would not fit."""
+    for command, several in groupby(advice, key=lambda one: one.command):
+        reasons = [one.reason for one in several]
+        if len(reasons) == 1 and len(reasons[0]) + len(command) + 4 <= WIDTH:
+            yield f"  {reasons[0]}  {command}"
+        else:
+            yield from (f"  {reason}" for reason in reasons)
+            yield f"    {command}"
 
 
 def _drainer(found: Status) -> str:

@@ -23,6 +23,9 @@ STALLED = 60_000
 HOUR_OF_SPANS = HOUR // SPAN + 1
 """Spans of the last hour; the one of this moment is not over, so that it is up to five minutes more."""
 
+BREAKER_OPEN = "BreakerOpen"
+"""The reason of what used up its turns while nothing was sent."""
+
 _NONE = Standing(None, {})
 
 
@@ -215,7 +218,9 @@ def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bo
     if count := states[State.EXHAUSTED]:
         mine = standing.get(State.EXHAUSTED, _NONE)
         then = f"a file (every {plan.gathers_every:g} s), or the API when it is back"
-        yield waiting(State.EXHAUSTED, count, mine.oldest, f"retries used up{_reasons(mine)}", then)
+        away = next(iter(mine.reasons), None) == BREAKER_OPEN
+        why = "retries used up while Engage was away" if away else f"retries used up{_reasons(mine)}"
+        yield waiting(State.EXHAUSTED, count, mine.oldest, why, then)
     if count := states[State.SPOOLED]:
         yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, plan))
     if count := states[State.UPLOADED]:

@@ -20,7 +20,7 @@ from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview, Standing
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
-from voyado_async.resources.status import Plan, Status, status_of
+from voyado_async.resources.status import Advice, Plan, Status, status_of
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
@@ -71,6 +71,11 @@ WHY = [
         "exhausted", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW - MINUTE, {"Http503": 2})}), True,
         "retries used up: Http503",
         "a file (every 300 s), or the API when it is back", None,
+    ),
+    (
+        "exhausted in an outage",
+        overview({"exhausted": 2}, standing={"exhausted": Standing(NOW - MINUTE, {"BreakerOpen": 2, "Http503": 1})}),
+        True, "retries used up while Engage was away", "a file (every 300 s), or the API when it is back", None,
     ),
     (
         "no server", overview({"spooled": 2}, files=[FileTotals("spooled", 1, 2, 99, NOW - MINUTE)]), True,
@@ -172,6 +177,21 @@ def test_limits_are_told_when_they_are_passed(limits: Limits, told: list[str]) -
 def test_an_outbox_without_entries_is_silent_and_neither_old_nor_refused() -> None:
     found = status(overview(last_enqueued=None))
     assert [one.reason for one in passed(found, Limits(1, 3600, 0))] == ["nothing was ever written, longer than 1h"]
+
+
+def test_what_to_type_stands_below_where_the_line_would_be_too_long() -> None:
+    few = Advice("1 rejected", "voyado-async list --state rejected")
+    name = "2026112217322{}_85550680000001_transactions.xml"
+    long = [Advice(f"file {name.format(n)}: unreachable", "voyado-async files") for n in (1, 2)]
+    found = msgspec.structs.replace(status(overview()), advice=(few, *long, few))
+    lines = lines_of(found)
+    assert lines[lines.index("look at") + 1 :] == [
+        "  1 rejected  voyado-async list --state rejected",
+        f"  {long[0].reason}",
+        f"  {long[1].reason}",
+        "    voyado-async files",
+        "  1 rejected  voyado-async list --state rejected",
+    ]
 
 
 def test_a_night_fits_on_one_screen() -> None:
