@@ -63,7 +63,7 @@ FORMS: dict[str, tuple[str, str]] = {
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set, checked. Durations are seconds and may be fractions.
+    """Everything that can be set, checked. Durations are seconds and may be fractions; a path may be a `Path`.
 
     Each field is `VOYADO_<NAME>` in the environment and its own name in TOML; its description tells the reason of its
     default or the source ("ref" is Engage's fact reference). Raises ConfigurationError.
@@ -347,6 +347,8 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         if value not in ("on", "off"):
             raise _wrong(name, "on or off")
         value = value == "on"
+    if name in LOCAL_PATHS and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     try:
         value = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -461,6 +463,7 @@ def _parsed(name: str, value: Any) -> Any:
 
 
 def _secret(name: str, path: Any) -> str:
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(path, str) or not path:
         raise _wrong(name, "the path of a file, please")
     try:
