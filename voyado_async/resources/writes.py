@@ -74,8 +74,8 @@ class OutboxEntry:
         return self._committed().existing
 
     async def wait(self, timeout: float | None = None) -> Outcome:
-        """Until it is delivered, rejected or discarded. Raises TimeoutError after `timeout` seconds: the entry goes on
-        in the background. Works in a process that does not drain as well."""
+        """Until it is delivered, rejected or discarded. Raises TimeoutError after `timeout` seconds (0: it looks once):
+        the entry goes on in the background. Works in a process that does not drain as well."""
         outcome = await self._writes.wait(self.id, timeout)
         self._state = outcome.state
         return outcome
@@ -176,6 +176,11 @@ class Writes:
     async def wait(self, entry_id: int, timeout: float | None) -> Outcome:
         if self._closed:
             raise ClientClosed("the client is closed; the entry goes on in whichever process drains")
+        if timeout is not None and timeout <= 0:  # asyncio would not even let it look
+            outcome = await self._look(entry_id)
+            if outcome is None:
+                raise TimeoutError
+            return outcome
         async with asyncio.timeout(timeout):
             while True:
                 done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
