@@ -36,7 +36,10 @@ WAY = {
 async def exhausted(outbox: Outbox, count: int, *, outage: bool = True) -> list[int]:
     ids = await put(outbox, *(draft(lane=f"contact:{n}") for n in range(count)))
     await asyncio.gather(
-        *(move(outbox, entry, State.PENDING, State.EXHAUSTED, outage=outage, slots=8) for entry in ids)
+        *(
+            move(outbox, entry, State.PENDING, State.EXHAUSTED, outage=outage, slots=8, reason="http_503")
+            for entry in ids
+        )
     )
     return ids
 
@@ -297,7 +300,9 @@ async def test_without_confirmation_the_entries_of_an_imported_file_are_delivere
     ids = await exhausted(outbox, 450)
     written = await spool(outbox, *ids)
     await outbox.update_file(written.id, state="uploaded", now=START, entries_to=State.UPLOADED)
+    assert (await outbox.get(ids[0])).reason == "http_503"
     assert await outbox.update_file(written.id, state="imported", now=START, entries_to=State.DELIVERED) == 450
+    assert (await outbox.get(ids[0])).reason is None  # of what was delivered nothing went wrong
     assert await states(outbox, ids) == {State.DELIVERED}
     assert sorted(heard) == ids
     assert [line.outcome for line in await outbox.attempts(ids[0])][-3:] == ["uploaded", "imported", "delivered"]

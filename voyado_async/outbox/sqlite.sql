@@ -659,6 +659,7 @@ UPDATE entry SET
         WHEN :target = 'imported' OR :target = 'pending' AND (outage = 1 OR NOT :outage_only) THEN 0 ELSE slots
     END,
     outage = CASE WHEN :target = 'pending' THEN 0 ELSE outage END,
+    reason = CASE WHEN :target = 'delivered' THEN NULL ELSE reason END,
     file = CASE WHEN :target IN ('exhausted', 'pending') THEN NULL ELSE file END
 WHERE id IN (SELECT id FROM entry WHERE file = :file AND state = :source LIMIT :limit) AND state = :source
 RETURNING id, lane, state;
