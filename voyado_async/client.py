@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-READ_CONNECTIONS = 10
-"""Connections for a shop's own reads, beside those of the drainer."""
+DIRECT_CONNECTIONS = 100
+"""Connections for a shop's own calls. The drainer has others: calls that hang never take one from it."""
 
 STOP = 15.0
 """Seconds for a drainer to stop; it asks for a third of that (`DrainSettings.grace`), the rest is for a slow disk."""
@@ -145,19 +145,8 @@ class VoyadoClient:
     async def _connect(self, outbox: SqliteOutbox, stack: AsyncExitStack) -> None:
         """What needs Engage: the session, the reads, and the drainer where this process may drain."""
         settings = self._settings
-        session = self._given_session
-        if session is None:
-            session = await stack.enter_async_context(open_session(settings.concurrency + READ_CONNECTIONS))
-        http = Http(
-            session,
-            base_url=settings.require_base_url(),
-            api_key=settings.require_api_key(),
-            user_agent=settings.user_agent,
-            clock=self._clock,
-            api_key_header=settings.api_key_header,
-            timeout=settings.timeout,
-        )
         routes = routes_of(settings.api_version)
+        http = await self._http(stack, DIRECT_CONNECTIONS)
         direct = Direct(
             http, routes, clock=self._clock, timeout=settings.read_timeout, rate=settings.read_rate,
             problems=Problems(self._listeners.emit),
@@ -170,6 +159,7 @@ class VoyadoClient:
             from voyado_async.fallback.tenant import Tenant  # here: it brings lxml
 
             tenant = await asyncio.to_thread(Tenant.of, settings)
+            http = await self._http(stack, settings.concurrency)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
             make = partial(self._make_drainer, outbox, carrier, tenant, EngageBulk(http, routes))
             self._drainer = make()  # what is wrong with the settings of the second road is told now
@@ -177,6 +167,22 @@ class VoyadoClient:
             stack.push_async_callback(self._stop_draining, task)
             house = asyncio.create_task(self._keep_house(outbox, shelf), name="voyado-housekeeping")
             stack.push_async_callback(_cancel, house)
+
+    async def _http(self, stack: AsyncExitStack, connections: int) -> Http:
+        """Requests over connections of their own, or those of the shop's session."""
+        settings = self._settings
+        session = self._given_session
+        if session is None:
+            session = await stack.enter_async_context(open_session(connections))
+        return Http(
+            session,
+            base_url=settings.require_base_url(),
+            api_key=settings.require_api_key(),
+            user_agent=settings.user_agent,
+            clock=self._clock,
+            api_key_header=settings.api_key_header,
+            timeout=settings.timeout,
+        )
 
     def _open_direct(self) -> Direct:
         """Direct calls need a base URL and a key; a process that only writes needs neither."""

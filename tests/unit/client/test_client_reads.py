@@ -420,6 +420,22 @@ async def test_reads_teach_of_which_type_a_contact_is_and_a_file_names_it_so(
         assert kept == {"Contact": 2, "Member": 1}
 
 
+async def test_reads_that_hang_take_no_connection_from_what_is_delivered(sandbox: Sandbox, cached: Settings) -> None:
+    """Offers hang, receipts don't: a shop with many customers goes on delivering as if nothing was."""
+    sandbox.faults.add(FaultKind.HANG, path="/api/v3/promotion-assignments")
+    customers = [sandbox.state.add_contact(email=f"{n}@example.com").id for n in range(40)]
+    few = msgspec.structs.replace(cached, concurrency=1, read_timeout=60)
+    async with worker(few, drain=True) as shop:
+        views = [asyncio.create_task(shop.promotions.assignments(each)) for each in customers]
+        async with asyncio.timeout(20):
+            while reads(sandbox) < len(customers):
+                await asyncio.sleep(0.01)
+            entry = await shop.contacts.update(customers[0], {"city": "Lund"})
+            assert (await entry.wait()).delivered
+        for view in views:
+            view.cancel()
+
+
 async def test_a_read_does_not_wait_for_the_writers_turn(sandbox: Sandbox, cached: Settings) -> None:
     anna, _ = anna_and_her_offer(sandbox)
     async with worker(cached) as web:
