@@ -35,6 +35,9 @@ from voyado_async.models import (
 
 async def contacts(voyado: VoyadoClient, since: datetime) -> None:
     assert_type(await voyado.contacts.find(mobile_phone="+46700000001", contact_type="Member"), str | None)
+    assert_type(await voyado.contacts.find(external_id="K-7"), str | None)
+    assert_type(await voyado.contacts.find(social_security_number="19880409-1234"), str | None)
+    assert_type(await voyado.contacts.find(member_number="7"), str | None)
     contact = await voyado.contacts.get("a")
     assert_type(contact.city, str | None)
     assert_type(contact.stale, bool)
@@ -64,6 +67,8 @@ async def promotions(voyado: VoyadoClient) -> None:
     assert_type(promotion, Promotion)
     await voyado.promotions.update(promotion.id, {"name": "Spring", "validity": {"startDate": "2025-03-01"}})
     await voyado.promotions.update(external_id="spring", definition=definition)
+    await voyado.promotions.update(definition, external_id="spring")
+    await voyado.promotions.update_validity({"startDate": "2025-03-01"}, external_id="spring")
     answered = await voyado.promotions.get_validity(promotion.id)
     assert_type(answered, PromotionValidity)
     assert_type(answered.end_date, date | None)

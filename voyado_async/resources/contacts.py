@@ -86,7 +86,8 @@ class Contacts:
         come first: ``update({"city": "Lund"}, email="anna@example.com")``. Where several contacts have it the entry is
         rejected, and its reason tells their ids. `contact_type` narrows that look-up (ref 4.1), and names the contact
         in a file (ref 6.4); without it that is the type that `get`, `find` or a change of the type has told, else
-        `VOYADO_CONTACT_TYPE`. Raises InvalidEntry, KeyConflict, OutboxUnavailable.
+        `VOYADO_CONTACT_TYPE`. Which of `external_id` and `member_number` can name a contact: see `find`. Raises
+        InvalidEntry, KeyConflict, OutboxUnavailable.
         """
         if changes is None and not isinstance(contact_id, str):
             contact_id, changes = None, contact_id
@@ -125,6 +126,9 @@ class Contacts:
         contact_type: str | None = None,
     ) -> str | None:
         """The contact's id, or None where Engage says that nobody has this attribute (ref 4.1).
+
+        `external_id` and `member_number` are one question to Engage: the tenant's set-up decides which of the two its
+        custom key is. Use that one; the other can find somebody else. So it is in `update`.
 
         While Engage is down, or refuses the key, the last known id is served, also from before a restart. Raises
         EngageUnavailable (AccessRefused) where nothing is known, MultipleMatches with the ids where several contacts

@@ -111,15 +111,18 @@ class Promotions:
 
     async def update(
         self,
-        promotion_id: str | None = None,
+        promotion_id: str | PromotionDefinition | Mapping[str, object] | bytes | None = None,
         definition: PromotionDefinition | Mapping[str, object] | bytes | None = None,
         *,
         external_id: str | None = None,
     ) -> None:
-        """Replace the definition of a draft as a whole: what is not said is gone (ref 3.5). Harmless to repeat.
+        """Replace the definition of a draft as a whole: what is not said is gone (ref 3.5). Harmless to repeat. With an
+        external id the definition may come first: ``update({"name": ...}, external_id="spring")``.
 
         Raises InvalidEntry with the path of the wrong field, EngageUnavailable, EngageNotFound, EngageRefused.
         """
+        if definition is None and not isinstance(promotion_id, str):
+            promotion_id, definition = None, promotion_id
         if definition is None:
             raise InvalidEntry("", "changes nothing: no definition was given")
         body = to_json(definitions.parse_definition(definition))
@@ -135,12 +138,15 @@ class Promotions:
 
     async def update_validity(
         self,
-        promotion_id: str | None = None,
+        promotion_id: str | Validity | Mapping[str, object] | bytes | None = None,
         validity: Validity | Mapping[str, object] | bytes | None = None,
         *,
         external_id: str | None = None,
     ) -> None:
-        """Change when a draft can be used (ref 3.5), and nothing else of it. Harmless to repeat. Raises as `update`."""
+        """Change when a draft can be used (ref 3.5), and nothing else of it. Harmless to repeat. The validity may come
+        first, as in `update`. Raises as `update`."""
+        if validity is None and not isinstance(promotion_id, str):
+            promotion_id, validity = None, promotion_id
         if validity is None:
             raise InvalidEntry("", "changes nothing: no validity was given")
         body = to_json(definitions.parse_validity(validity))
@@ -154,7 +160,7 @@ class Promotions:
         call = Call(Operation.DELETE_PROMOTION, ids=_named(promotion_id, external_id))
         await self._direct().write("promotions.delete", call)
 
-    async def _by_id(self, promotion_id: str | None, external_id: str | None) -> tuple[tuple[str, str], ...]:
+    async def _by_id(self, promotion_id: object, external_id: str | None) -> tuple[tuple[str, str], ...]:
         """What a PUT needs: it is not documented to take an external id (ref 3.5), so that is looked up."""
         ids = _named(promotion_id, external_id)
         if promotion_id is None:
@@ -162,7 +168,7 @@ class Promotions:
         return ids
 
 
-def _named(promotion_id: str | None, external_id: str | None) -> tuple[tuple[str, str], ...]:
+def _named(promotion_id: object, external_id: str | None) -> tuple[tuple[str, str], ...]:
     if (promotion_id is None) == (external_id is None):
         raise InvalidEntry("", "a promotion is named by exactly one of its id and its external_id")
     if promotion_id is not None:

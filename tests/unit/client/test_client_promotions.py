@@ -179,10 +179,12 @@ async def test_a_definition_is_created_read_changed_and_deleted(voyado: VoyadoCl
     assert (stored.name, stored.presentation) == ("Summer", {})
     await voyado.promotions.update(external_id="spring-25", definition=WHOLE)
     assert stored.name == "Spring"
+    await voyado.promotions.update(WHOLE | {"name": "Autumn"}, external_id="spring-25")
+    assert stored.name == "Autumn"
 
     await voyado.promotions.update_validity(promotion_id, {"startDate": "2025-04-01", "endDate": "2025-05-01"})
     span = Validity(start_date=date(2025, 4, 2), assigned_validity=AssignedValidity(unit=ValidityUnit.DAYS, amount=14))
-    await voyado.promotions.update_validity(external_id="spring-25", validity=span)
+    await voyado.promotions.update_validity(span, external_id="spring-25")
     assert stored.validity == {"startDate": "2025-04-02", "assignedValidity": {"unit": "Days", "amount": 14}}
     for answered in (
         await voyado.promotions.get_validity(promotion_id),

@@ -70,6 +70,9 @@ WRONG: list[tuple[str, Callable[[Any], Awaitable[object]]]] = [
     ("channel", lambda v: v.promotions.assignments(NOBODY, channel="WEB")),
     ("name", lambda v: v.promotions.create({"name": " ", "validity": DAY})),
     ("validity", lambda v: v.promotions.update(NOBODY, {"name": "a", "validity": None})),
+    ("", lambda v: v.promotions.update(NOBODY)),
+    ("", lambda v: v.promotions.update({"name": "a", "validity": DAY})),
+    ("id", lambda v: v.promotions.update({"name": "a"}, {"name": "a", "validity": DAY})),
     ("startDate", lambda v: v.promotions.update_validity(NOBODY, {"startDate": "2025-03-01T00:00:00Z"})),
     ("totalGrosPrice", lambda v: v.receipts.send({"totalGrosPrice": 1})),
     # pages and spans
