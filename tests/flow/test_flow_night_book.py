@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -237,6 +238,18 @@ def test_alert_rules_ask_for_metrics_that_exist() -> None:
     assert len(asked) > 8
     assert asked - names == set()
     assert rules.count("- alert: ") == rules.count("expr: ") == rules.count("severity: ") == rules.count("command: ")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd is here to read the unit")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    """All but the program itself, which is installed elsewhere: one that is here stands for it."""
+    unit = (SAMPLES / "voyado-async.service").read_text(encoding="utf-8")
+    there = "/opt/voyado-async/bin/voyado-async"
+    assert there in unit
+    (tmp_path / "voyado-async.service").write_text(unit.replace(there, sys.executable), encoding="utf-8")
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "voyado-async.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_unit_is_one_that_systemd_can_read() -> None:
