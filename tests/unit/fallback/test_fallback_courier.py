@@ -862,9 +862,9 @@ async def test_cancelling_waits_for_the_file_that_is_being_written_and_loses_not
     assert len(shop.local()) == 1
 
 
-async def test_the_whole_way_over_real_sftp(own: FileServer, tmp_path: Path) -> None:
+async def test_the_whole_way_over_real_sftp_also_where_an_import_is_late(server: FileServer, tmp_path: Path) -> None:
     clock = StoppedClock()
-    settings = own.settings(outbox=str(tmp_path / "outbox.db"))
+    settings = server.settings(outbox=str(tmp_path / "outbox.db"))
     store = await open_outbox(settings.outbox, base_url="http://127.0.0.1:1", clock=clock)
     try:
         shop = Shop(store, clock, settings)
@@ -873,11 +873,18 @@ async def test_the_whole_way_over_real_sftp(own: FileServer, tmp_path: Path) -> 
         report = await shop.step(5)
         assert report.problem is None
         assert len(report.uploaded) == 2
-        for folder in ("contacts", "transactions"):
-            (path,) = (own.root / folder).iterdir()
-            assert path.suffix == ".xml"
-            path.unlink()
-        assert len((await shop.step(5)).imported) == 2
+        (contacts,) = (server.root / "contacts").iterdir()
+        (sales,) = (server.root / "transactions").iterdir()
+        assert {contacts.suffix, sales.suffix} == {".xml"}
+        sales.unlink()
+        await shop.step(121)
+        assert await shop.states(ids) == [State.IMPORTED, State.UPLOADED]
+        assert [file.problem for file in await shop.files() if file.name == contacts.name] == [STAYS]
+        later = await shop.exhaust(sale(2))
+        await shop.step(5)
+        assert await shop.states(later) == [State.UPLOADED]
+        contacts.unlink()
+        assert (await shop.step(5)).imported == (contacts.name,)
         assert await shop.states(ids) == [State.IMPORTED] * 2
     finally:
         await store.close()
