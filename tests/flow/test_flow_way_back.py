@@ -78,6 +78,13 @@ async def until(voyado: VoyadoClient, entry: int, *states: State) -> EntryRecord
         await asyncio.sleep(0.02)
 
 
+async def arrived(voyado: VoyadoClient, *entries: int) -> None:
+    """Their files have their names in Engage's folders."""
+    for entry in entries:
+        await until(voyado, entry, State.UPLOADED)
+    await until_status(voyado, lambda status: not {"spooled", "uploading"} & status.files.keys())
+
+
 async def until_status(voyado: VoyadoClient, holds: Callable[[Status], bool]) -> Status:
     while not holds(status := await voyado.outbox.status()):
         await asyncio.sleep(0.02)
@@ -114,7 +121,7 @@ async def test_a_newer_value_that_an_import_put_over_is_sent_again(tmp_path: Pat
         anna = place.engage.state.add_contact(email="anna@example.com", city="Boden", street="Gatan 1")
         (older,) = await place.poison(change("anna@example.com", city="Malmö", street="Provgatan 7"))
         async with place.open() as voyado:
-            await until(voyado, older, State.UPLOADED)
+            await arrived(voyado, older)
             newer = await voyado.contacts.update(anna.id, {"city": "Lund"})
             assert (await newer.wait(timeout=10)).state is State.DELIVERED
             assert place.city(anna.id) == "Lund"
@@ -129,7 +136,7 @@ async def test_the_id_of_a_contact_that_a_file_made_is_known_afterwards(tmp_path
     async with shop(tmp_path) as place:
         (made,) = await place.poison(creation("cia@example.com", firstName="Cia"))
         async with place.open() as voyado:
-            await until(voyado, made, State.UPLOADED)
+            await arrived(voyado, made)
             await place.engage.importer.run()
             await until(voyado, made, State.DELIVERED)
             (cia,) = place.engage.state.matching("email", "cia@example.com")
@@ -145,8 +152,7 @@ async def test_several_matches_and_none_are_told_on_the_way_back(tmp_path: Path)
             change("gone@example.com", city="Umeå"),
         )
         async with place.open() as voyado:
-            for entry in entries:
-                await until(voyado, entry, State.UPLOADED)
+            await arrived(voyado, *entries)
             pairs = {
                 email: {place.engage.state.add_contact(email=email).id for _ in range(2)}
                 for email in ("shared@example.com", "twins@example.com")
@@ -169,8 +175,7 @@ async def test_an_import_that_never_comes_is_told_and_holds_only_what_depends_on
             creation("cia@example.com"), sale(1, "cia@example.com"), sale(2, "bo@example.com")
         )
         async with place.open() as voyado:
-            await until(voyado, made, State.UPLOADED)
-            await until(voyado, other, State.UPLOADED)
+            await arrived(voyado, made, other)
             status = await until_status(voyado, lambda status: len(status.needs_person) == 2)
             assert all(reason.endswith(": stays") for reason in status.needs_person)
             entry = await voyado.contacts.update(bo.id, {"city": "Lund"})
@@ -178,7 +183,7 @@ async def test_an_import_that_never_comes_is_told_and_holds_only_what_depends_on
             assert (await voyado.outbox.get(bought)).state is State.EXHAUSTED
             await place.engage.importer.run()
             await until(voyado, made, State.DELIVERED)
-            await until(voyado, bought, State.UPLOADED)
+            await arrived(voyado, bought)
             await place.engage.importer.run()
             for waits in (bought, other):
                 await until(voyado, waits, State.DELIVERED)
