@@ -32,6 +32,7 @@ from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
 from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, Problems, log_events
+from voyado_async.outbox.access import Access
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.contact_ids import ContactIds
@@ -117,7 +118,13 @@ class VoyadoClient:
         if self._stack is not None:
             raise ClientClosed("this client is open already; make another one")
         async with AsyncExitStack() as stack:
-            outbox = await open_outbox(self._settings.outbox_path, base_url=self._settings.base_url, clock=self._clock)
+            outbox = await open_outbox(
+                self._settings.outbox_path,
+                base_url=self._settings.base_url,
+                clock=self._clock,
+                seal_keys=self._settings.seal_keys,
+                access=Access(self._settings.gid),
+            )
             stack.push_async_callback(outbox.close)
             writes = Writes(outbox, self._clock, self._listeners.emit)
             stack.push_async_callback(writes.close)
@@ -152,7 +159,7 @@ class VoyadoClient:
             problems=Problems(self._listeners.emit),
         )  # fmt: skip
         self._direct = direct
-        shelf = Shelf(outbox.path, settings.require_base_url())
+        shelf = Shelf(outbox.path, settings.require_base_url(), outbox.seal)
         self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl, mark=outbox.mark, shelf=shelf)
         stack.push_async_callback(self._reads.close)
         if self._drain:

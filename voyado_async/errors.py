@@ -4,6 +4,7 @@
       ConfigurationError        fix the configuration (exit 2 on the command line)
         OutboxMismatch          fix the configuration: this outbox belongs to another Engage, or to newer code
         OutboxDamaged           ask a person: the outbox file is not a sound database; it was not touched
+        OutboxSealed            fix the configuration: the outbox is sealed, and no key that was given opens it
       InvalidEntry              fix the call: the content is wrong; nothing was stored or sent
       KeyConflict               fix the call: the key was used before with other content; nothing was stored
       EntryNotFound             fix the call: there is no such entry
@@ -75,6 +76,10 @@ class OutboxDamaged(ConfigurationError):
     """The outbox file is not a sound database. The file was not touched."""
 
     remedy: ClassVar = Remedy.PERSON
+
+
+class OutboxSealed(ConfigurationError):
+    """What stands in the outbox is sealed, and no key of this process opens it. The file was not touched."""
 
 
 class InvalidEntry(VoyadoError):

@@ -1,17 +1,19 @@
 """Settings: one frozen struct, from keywords, from the environment (VOYADO_*) or from a TOML file.
 
-The environment beats the file. An unknown or misspelt name, a value out of bounds, a missing key file and a setting
-that this version cannot honour are refused with a ConfigurationError that names it, before anything starts.
+The environment beats the file. An unknown or misspelt name, a value out of bounds, a missing key file and a group that
+this process is not in are refused with a ConfigurationError that names it, before anything starts.
 No error text and no repr holds a secret.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -25,9 +27,6 @@ from voyado_async.version import VERSION
 
 PREFIX = "VOYADO_"
 CONFIG = "VOYADO_CONFIG"
-
-NOT_YET = ("seal_key", "group")
-"""What this version cannot honour: anything but the default is refused aloud, never ignored."""
 
 SECRETS = ("api_key", "sftp_password", "seal_key")
 """Never shown; each may also be read from the file that `<name>_file` gives, when the settings are made."""
@@ -45,6 +44,9 @@ LOCAL_PATHS = ("outbox", "spool_dir", "sftp_key_file", "sftp_known_hosts", *TENA
 """Made absolute when the settings are made: a later change of the working folder changes nothing."""
 
 SFTP_FOLDERS = tuple(f"sftp_{family}_dir" for family in FAMILIES)
+
+SEAL_KEY_SIZE = 32
+"""Bytes of a key for AES-256."""
 
 LISTS = ("retry_delays", "contact_attributes")
 
@@ -200,17 +202,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Seconds between Engage's imports; a file that stays two is told, a batch has one.",
         ),
     ] = 3600.0
-    seal_key: Annotated[str | None, Meta(description="Seals bodies at rest; none: not sealed.")] = None
+    seal_key: Annotated[
+        str | None,
+        Meta(description="Seals contents at rest: 32 bytes in base64 or hex, then older keys; none: not sealed."),
+    ] = None
     seal_key_file: Annotated[str | None, Meta(description="A file that holds VOYADO_SEAL_KEY, in its place.")] = None
-    group: Annotated[str | None, Meta(description="A unix group that shares the outbox; none: the owner alone.")] = None
+    group: Annotated[
+        str | None, Meta(description="The unix group (name or number) that shares the outbox; none: its owner alone.")
+    ] = None
 
     def __post_init__(self) -> None:
         self._read_secrets()
         for name, kind in _types().items():
             msgspec.structs.force_setattr(self, name, _checked(name, kind, getattr(self, name)))
-        for field in msgspec.structs.fields(self):
-            if field.name in NOT_YET and getattr(self, field.name) != field.default:
-                raise _wrong(field.name, "not available in this version: leave it out")
         if self.api_key_header.lower() in OWN_HEADERS:
             raise _wrong("api_key_header", "this header has another meaning in every request")
         if self.timeout < 60 and not (self.base_url and _is_loopback(urlsplit(self.base_url).hostname or "")):
@@ -222,6 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if not self.fallback_confirm:
                 raise _wrong("fallback_confirm", "on with fallback_contacts = bulk: nothing else tells what arrived")
         self._check_sftp()
+        _ = self.seal_keys, self.gid  # refused now, if at all
 
     def _read_secrets(self) -> None:
         """What a file holds takes its place; the file's name is not kept, so that a copy does not give both."""
@@ -289,6 +294,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def spool_path(self) -> Path:
         """The spool folder, absolute."""
         return self.outbox_path.parent / "spool" if self.spool_dir is None else Path(self.spool_dir)
+
+    @property
+    def seal_keys(self) -> tuple[bytes, ...]:
+        """The keys of the seal, newest first. Raises ConfigurationError."""
+        if self.seal_key is None:
+            return ()
+        return tuple(dict.fromkeys(_seal_key(text) for text in self.seal_key.split() or [""]))
+
+    @property
+    def gid(self) -> int | None:
+        """The number of the group. Raises ConfigurationError where there is none, or this process is not in it."""
+        return None if self.group is None else _gid(self.group)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
@@ -390,6 +407,32 @@ def _base_url(text: str) -> str:
         raise _wrong("base_url", "https, unless the host is on loopback")
     shown = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{shown}" + ("" if port in (None, 443 if url.scheme == "https" else 80) else f":{port}")
+
+
+def _seal_key(text: str) -> bytes:
+    """32 bytes as `openssl rand` prints them. No error tells anything of the text."""
+    key = b""
+    with suppress(ValueError):
+        key = bytes.fromhex(text) if len(text) == 2 * SEAL_KEY_SIZE else base64.b64decode(text, validate=True)
+    if len(key) != SEAL_KEY_SIZE:
+        raise _wrong(
+            "seal_key",
+            "each key must be 32 bytes in base64 or hex, as `openssl rand -base64 32` prints them; several, the newest "
+            "first, stand apart by blanks or on lines of their own",
+        )
+    return key
+
+
+def _gid(group: str) -> int:
+    import grp  # here: the shop's import need not know it
+
+    try:
+        gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise _wrong("group", f"there is no group {group} on this system") from None
+    if os.geteuid() != 0 and gid not in (os.getegid(), *os.getgroups()):
+        raise _wrong("group", f"this process is not in the group {group}: it could not give its files to it")
+    return gid
 
 
 def _is_loopback(host: str) -> bool:

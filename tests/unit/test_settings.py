@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import grp
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from voyado_async.errors import ConfigurationError
-from voyado_async.settings import FAMILIES, NOT_YET, SECRETS, TENANT_FILES, Settings, environment_names
+from voyado_async.settings import FAMILIES, SECRETS, TENANT_FILES, Settings, environment_names
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "voyado.toml"
 URL = "https://example.voyado.com"
@@ -258,12 +261,51 @@ def test_a_short_timeout_without_a_base_url_is_refused() -> None:
     assert refusal(timeout=1).startswith("timeout")
 
 
-@pytest.mark.parametrize(("field", "value"), [("seal_key", "s3cr3t"), ("group", "shop")])
-def test_what_this_version_cannot_honour_is_refused_aloud(field: str, value: str) -> None:
-    message = refusal(**{field: value})
-    assert message.startswith(f"{field} (VOYADO_{field.upper()}): not available in this version")
-    assert "s3cr3t" not in message
-    assert field in NOT_YET
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3cr3t",
+        "11" * 31,
+        "11" * 33,
+        "1g" * 32,
+        base64.b64encode(bytes(31)).decode(),
+        base64.b64encode(bytes(range(48))).decode(),
+        f"{'11' * 32} s3cr3t",
+        f"{'11' * 32},{'22' * 32}",
+        " ",
+    ],
+)
+def test_what_is_no_key_of_the_seal_is_refused_and_never_told(text: str) -> None:
+    message = refusal(seal_key=text)
+    assert message.startswith("seal_key (VOYADO_SEAL_KEY): each key must be 32 bytes in base64 or hex")
+    assert [part for part in text.split() if part in message] == []
+
+
+def test_keys_of_the_seal_come_in_two_forms_newest_first(tmp_path: Path) -> None:
+    one, other = bytes(range(32)), bytes(range(32, 64))
+    text = f"{base64.b64encode(one).decode()}\n{other.hex().upper()}\n{one.hex()}\n"
+    (tmp_path / "keys").write_text(text)
+    assert Settings().seal_keys == ()
+    assert Settings.from_env({"VOYADO_SEAL_KEY_FILE": str(tmp_path / "keys")}).seal_keys == (one, other)
+    assert base64.b64encode(one).decode() not in repr(Settings(seal_key=text))
+
+
+def test_a_group_is_known_by_name_or_number() -> None:
+    own = grp.getgrgid(os.getegid())
+    assert Settings().gid is None
+    assert Settings(group=own.gr_name).gid == Settings(group=str(own.gr_gid)).gid == own.gr_gid
+
+
+def test_a_group_that_is_not_there_is_refused() -> None:
+    assert refusal(group="no-such-group") == "group (VOYADO_GROUP): there is no group no-such-group on this system"
+
+
+def test_a_group_without_this_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000, 1001])
+    assert Settings(group="1001").gid == 1001
+    assert refusal(group="1002").startswith("group (VOYADO_GROUP): this process is not in the group 1002")
 
 
 def test_bulk_requests_need_the_key_attribute_and_the_confirmation() -> None:
@@ -560,13 +602,16 @@ def test_the_sample_loads_as_it_stands() -> None:
     assert Settings.from_file(SAMPLE, {}) == Settings(base_url="https://example.staging.voyado.com")
 
 
-def test_the_sample_loads_with_every_line_in_use(tmp_path: Path) -> None:
+def test_the_sample_loads_with_every_line_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = ["names.toml", *(f"{family}.xs{kind}" for family in FAMILIES for kind in ("l", "d"))]
     for name in ("api-key", "sftp-password", "sftp-key", "known_hosts", *named):
         (tmp_path / name).write_text("content\n")
+    (tmp_path / "seal-key").write_text("11" * 32 + "\n")
+    monkeypatch.setattr("voyado_async.settings._gid", lambda group: {"shop": 1000}[group])
     (tmp_path / "voyado.toml").write_text(uncommented())
     settings = Settings.from_file(tmp_path / "voyado.toml", {})
     examples = {"base_url", "api_key", "user_agent", "outbox", "contact_key", "contact_attributes", "spool_dir"}
+    examples |= {"seal_key", "group"}
     examples |= set(TENANT_FILES)
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(Settings(), name)}
     assert changed - {name for name in changed if name.startswith("sftp_")} == examples
@@ -577,7 +622,7 @@ def test_the_sample_loads_with_every_line_in_use(tmp_path: Path) -> None:
 def test_the_sample_names_every_setting_that_can_be_set() -> None:
     words = set(re.findall(r"\w+", uncommented()))
     missing = {name.removesuffix("_file") for name in Settings.__struct_fields__ if not words & {name, f"{name}_file"}}
-    assert missing == set(NOT_YET)
+    assert missing == set()
 
 
 # import ---------------------------------------------------------------------------------------------------------------

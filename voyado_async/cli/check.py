@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -20,6 +21,7 @@ from voyado_async.cli.report import json_option, tell_json, tell_lines, tell_tab
 from voyado_async.errors import VoyadoError
 from voyado_async.outbox.glance import readable_schema
 from voyado_async.outbox.migrate import newest
+from voyado_async.outbox.seal import Seal
 from voyado_async.settings import PREFIX, Settings
 
 FIXED_SQLITE = (3, 51, 3)
@@ -102,11 +104,13 @@ async def _outbox(settings: Settings) -> list[Line]:
         schema = readable_schema(str(path))
         async with looking(settings, whosever=True) as outbox:
             found = await view(outbox).status()
+            seal = outbox.seal
     except VoyadoError as error:
         return [Line("outbox", Result.FAILED, str(error))]
     lines = [
         Line("outbox", Result.OK, f"{path}, schema {schema}, this code writes {newest()}"),
-        permissions(path, stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)),
+        _permissions(path, settings.gid),
+        sealed(seal, given=bool(settings.seal_keys)),
         bound(found.base_url, settings.base_url),
     ]
     if found.drainer.running:
@@ -116,14 +120,45 @@ async def _outbox(settings: Settings) -> list[Line]:
     return lines + [Line("needs a person", Result.NOTE, reason) for reason in found.needs_person]
 
 
-def permissions(path: Path, file: int, folder: int) -> Line:
-    """Bodies are personal data: nobody but the owner may read the file. Pure."""
-    if file & 0o077:
-        return Line("permissions", Result.FAILED, f"{path} is {file:04o}, open to others: chmod 600 {path}*")
+class Groups(NamedTuple):
+    """The group that is to use the outbox, and those that the file and its folder have."""
+
+    wanted: int
+    file: int
+    folder: int
+
+
+def _permissions(path: Path, gid: int | None) -> Line:
+    file, folder = path.stat(), path.parent.stat()
+    groups = None if gid is None else Groups(gid, file.st_gid, folder.st_gid)
+    return permissions(path, stat.S_IMODE(file.st_mode), stat.S_IMODE(folder.st_mode), groups)
+
+
+def permissions(path: Path, file: int, folder: int, groups: Groups | None = None) -> Line:
+    """Bodies are personal data: nobody but the owner, or who is in the group, may read the file. Pure."""
+    right = 0o600 if groups is None else 0o660
+    if file & ~right & 0o077:
+        return Line("permissions", Result.FAILED, f"{path} is {file:04o}, open to others: chmod {right:o} {path}*")
     text = f"{path.name} is {file:04o}, its folder {folder:04o}"
-    if folder & 0o022:
+    if groups is not None:
+        text += f", for group {groups.wanted}"
+        if set(groups) != {groups.wanted} or file != right or folder & 0o2070 != 0o2070:
+            why = f"the group cannot use it: chgrp {groups.wanted} {path.parent} {path}* && chmod 2770 {path.parent}"
+            return Line("permissions", Result.FAILED, f"{text}; {why} && chmod 660 {path}*")
+    if folder & (0o022 if groups is None else 0o002):
         return Line("permissions", Result.NOTE, f"{text}: others can put files beside it")
     return Line("permissions", Result.OK, text)
+
+
+def sealed(seal: Seal, *, given: bool) -> Line:
+    """Whether contents are sealed, and how much else is. Pure."""
+    if not seal.on:
+        told = "the next opening that writes begins to seal" if given else "no key is set (VOYADO_SEAL_KEY)"
+        return Line("seal", Result.NOTE, f"contents are not sealed: {told}")
+    if not seal.hides_addresses:
+        told = "addresses of contacts are not: the outbox was begun without a key; a new one would seal them, too"
+        return Line("seal", Result.NOTE, f"contents are sealed since the key was set, and the key opens them; {told}")
+    return Line("seal", Result.OK, "contents and addresses are sealed, and the key opens them")
 
 
 def bound(owner: str | None, wanted: str | None) -> Line:

@@ -10,6 +10,7 @@ import msgspec
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.errors import ConfigurationError
+from voyado_async.outbox.access import Access
 from voyado_async.outbox.lock import Turn
 from voyado_async.outbox.migrate import newest
 from voyado_async.outbox.sqlite import prepare
@@ -34,12 +35,14 @@ def migrate(invocation: Invocation, as_json: bool) -> None:
     """
     settings = invocation.settings()
     path = str(settings.outbox_path)
+    access = Access(settings.gid)
+    access.open_outbox(path)
     try:
-        turn = Turn(f"{path}-turn")
+        turn = Turn(f"{path}-turn", access)
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be used ({error.strerror})") from None
     with closing(turn):
-        taken = prepare(path, turn, settings.base_url)
+        taken = prepare(path, turn, settings.base_url, settings.seal_keys, access)
     report = MigrateReport(path, newest(), taken)
     if as_json:
         tell_json(report)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voyado_async.clock import SystemClock
+from voyado_async.outbox.access import Access
 from voyado_async.outbox.glance import readable_schema, refuse_another
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.resources.outbox import OutboxView
@@ -42,7 +43,9 @@ async def looking(settings: Settings, *, whosever: bool = False) -> AsyncIterato
 
     Raises OutboxMismatch where it belongs to another Engage than the settings name, unless it may be `whosever`.
     """
-    outbox = await open_outbox(settings.outbox_path, base_url=None, clock=CLOCK, read_only=True)
+    outbox = await open_outbox(
+        settings.outbox_path, base_url=None, clock=CLOCK, read_only=True, seal_keys=settings.seal_keys
+    )
     try:
         if not whosever:
             refuse_another(outbox.path, await outbox.base_url(), settings.base_url)
@@ -71,7 +74,13 @@ async def operating(settings: Settings, *, dry_run: bool = False) -> AsyncIterat
 @asynccontextmanager
 async def writing(settings: Settings) -> AsyncIterator[SqliteOutbox]:
     """The outbox, to write to: it is made where there is none, for which the base URL is needed."""
-    outbox = await open_outbox(settings.outbox_path, base_url=settings.base_url, clock=CLOCK)
+    outbox = await open_outbox(
+        settings.outbox_path,
+        base_url=settings.base_url,
+        clock=CLOCK,
+        seal_keys=settings.seal_keys,
+        access=Access(settings.gid),
+    )
     try:
         yield outbox
     finally:

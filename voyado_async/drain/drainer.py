@@ -37,6 +37,7 @@ from voyado_async.drain.rounds import Rounds
 from voyado_async.drain.throttle import Throttle
 from voyado_async.errors import ClientClosed, OutboxUnavailable
 from voyado_async.events import DrainerStarted, DrainerStopped, Event
+from voyado_async.outbox.access import like
 from voyado_async.outbox.lock import DrainRight
 from voyado_async.outbox.store import Outbox
 from voyado_async.outbox.wake import Listener
@@ -91,7 +92,7 @@ class Drainer:
         self._health = health
         self._gate = gate
         self._ledger = ledger
-        self._right = DrainRight(f"{outbox.path}-drain")
+        self._right = DrainRight(f"{outbox.path}-drain", like(outbox.path))
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fault: BaseException | None = None

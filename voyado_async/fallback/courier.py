@@ -34,6 +34,7 @@ from voyado_async.fallback.thread import in_thread
 from voyado_async.fallback.transfer import Remote, Transfer
 from voyado_async.fallback.writing import Refused
 from voyado_async.kinds import registry
+from voyado_async.outbox.access import Access
 from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import AsRead, Attempt, FileRecord, Outbox, Settlement
@@ -115,7 +116,7 @@ class Courier:
             return sftp.connect(settings)
 
         tenant = tenant or Tenant.of(settings)
-        spool = Spool(settings.spool_path, tenant)
+        spool = Spool(settings.spool_path, tenant, Access(settings.gid))
         return cls(
             store, spool, forms_to_upload(settings, tenant), settings, connect if settings.sftp_host else None, bulk
         )

@@ -7,7 +7,8 @@ A file gets its name when it is complete and on disk (`writing.py`), and the fol
 - a complete file that no commit knows: its entries are still exhausted and nobody has uploaded it, so it is removed and
   written again under a new name. It is not taken over: what should stand in it may have changed since.
 
-Everything here blocks; the courier calls it from a thread. Files are 0600 in a folder of 0700.
+Everything here blocks; the courier calls it from a thread. Files are 0600 in a folder of 0700, or as a group's `Access`
+says. They are never sealed: Engage reads them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from voyado_async.errors import ConfigurationError, FileRefused, OutboxUnavailable
 from voyado_async.fallback.tenant import Tenant
+from voyado_async.outbox.access import OWNER, Access
 
 PART = ".part"
 
@@ -31,14 +33,16 @@ def part_name(name: str) -> str:
 class Spool:
     """One spool folder."""
 
-    def __init__(self, folder: Path, tenant: Tenant | None = None) -> None:
+    def __init__(self, folder: Path, tenant: Tenant | None = None, access: Access = OWNER) -> None:
         self.folder = folder
         self.tenant = tenant or Tenant()
+        self.access = access
 
     def prepare(self) -> None:
         """Make the folder and remove temporary files. Raises ConfigurationError where it cannot be used."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.access.make_folder(self.folder)
             for entry in self.folder.iterdir():
                 if entry.name.startswith(".") and entry.name.endswith(f".xml{PART}"):
                     entry.unlink(missing_ok=True)

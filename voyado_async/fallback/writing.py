@@ -222,8 +222,10 @@ class Writing:
                 self._tenant.check(source, head, self._records)
 
     def _made(self) -> BinaryIO:
-        """A new private file."""
-        return os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        """A new file, for nobody but those who may use the outbox."""
+        output = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        self._spool.access.open_file(self._part)
+        return output
 
     def _complete(self, output: BinaryIO) -> None:
         """All of it is on disk."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
+from voyado_async.errors import OutboxDamaged
 from voyado_async.kinds.address import Address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.receipt_rules import receipt_warnings
@@ -29,7 +30,9 @@ def draft(content: Receipt | Mapping[str, object] | bytes, *, key: str | None = 
 
 
 def request(message: Message) -> Call:
-    """Post it, the stored bytes as they are."""
+    """Post it, the stored bytes as they are. Raises OutboxDamaged where there is nothing left of them."""
+    if not message.body:
+        raise OutboxDamaged(f"the content of entry {message.id} is damaged; it was not sent")
     return Call(Operation.SEND_RECEIPT, body=message.body)
 
 

@@ -14,7 +14,8 @@ import msgspec
 
 from voyado_async.delivery import REDEMPTIONS, Draft
 from voyado_async.errors import KeyConflict
-from voyado_async.outbox.moves import SQL, as_json, content_hash, count_new, key_hash, refresh
+from voyado_async.outbox.moves import SQL, as_json, count_new, refresh
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Stored
 
@@ -53,14 +54,16 @@ class _Holder(NamedTuple):
     content: bytes | str
     """The content, or the hash of it."""
 
-    def has(self, body: bytes) -> bool:
-        return self.content == (body if isinstance(self.content, bytes) else content_hash(body))
+    def has(self, body: bytes, seal: Seal) -> bool:
+        if isinstance(self.content, bytes):
+            return self.content == body
+        return self.content in seal.content_hashes(body)
 
 
-def _was(connection: sqlite3.Connection, holder: _Holder, body: bytes) -> bool:
+def _was(connection: sqlite3.Connection, holder: _Holder, body: bytes, seal: Seal) -> bool:
     """Whether the holder was written with that content and changed by an operator since: the shop may repeat it."""
     row = connection.execute(SQL["first_body"], {"id": holder.id}).fetchone()
-    return row is not None and row[0] == body
+    return row is not None and seal.content(holder.id, row[0]) == body
 
 
 class _Around(NamedTuple):
@@ -93,7 +96,9 @@ class _New(NamedTuple):
     replaces: int | None
 
 
-def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]) -> list[list[Stored] | KeyConflict]:
+def enqueue(
+    connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]], seal: Seal
+) -> list[list[Stored] | KeyConflict]:
     """Store each group wholly or not at all, in the order given."""
     drafts = [prepared.draft for group in groups for prepared in group]
     if not drafts:
@@ -101,7 +106,7 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
     asked = [(draft.kind, draft.key, draft.lane) for draft in drafts]
     found = [_Around._make(row) for row in _execute(connection, "around", asked)]
     standing = found[0]
-    holders = _holders(connection, drafts, found)
+    holders = _holders(connection, drafts, found, seal)
     former = _former_holders(connection, drafts) if standing.released else {}
     new: list[_New] = []
     results: list[list[Stored] | KeyConflict] = []
@@ -122,7 +127,7 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
                     own[name] = _Holder(entry_id, State.PENDING, draft.body)
                 added.append(_New(entry_id, prepared, former.get(names[0]) if names else None))
                 stored.append(Stored(entry_id, State.PENDING, None))
-            elif holder.has(draft.body) or _was(connection, holder, draft.body):
+            elif holder.has(draft.body, seal) or _was(connection, holder, draft.body, seal):
                 state = holder.state or State.DELIVERED
                 stored.append(Stored(holder.id, state, state))
             else:
@@ -134,7 +139,7 @@ def enqueue(connection: sqlite3.Connection, groups: Sequence[Sequence[Prepared]]
             next_id += len(added)
             results.append(stored)
     if new:
-        _add(connection, new, dict(zip((draft.lane for draft in drafts), found, strict=True)))
+        _add(connection, new, dict(zip((draft.lane for draft in drafts), found, strict=True)), seal)
         if new[-1].id - standing.counted >= UNCOUNTED:
             count_new(connection)
     return results
@@ -154,31 +159,37 @@ def _hidden_key(draft: Draft) -> str | None:
     return None if draft.natural_key == draft.key else draft.natural_key
 
 
-def _holders(connection: sqlite3.Connection, drafts: Sequence[Draft], found: Sequence[_Around]) -> dict[Name, _Holder]:
+def _holders(
+    connection: sqlite3.Connection, drafts: Sequence[Draft], found: Sequence[_Around], seal: Seal
+) -> dict[Name, _Holder]:
     """Who holds the drafts' names: live entries, and purged ones by their hashes."""
     holders: dict[Name, _Holder] = {}
     standing = found[0]
     if standing.spent:
-        by_hash = {key_hash(*name): name for draft in drafts for name in _names(draft)}
+        by_hash = {each: name for draft in drafts for name in _names(draft) for each in seal.key_hashes(*name)}
         rows = connection.execute(SQL["spent_keys"], {"hashes": as_json(list(by_hash))}).fetchall()
         holders = {by_hash[hashed]: _Holder(entry, None, content) for hashed, entry, content in rows}
     if standing.by_nature:
         names = [name for draft in drafts for name in _names(draft)]
-        holders |= _live(connection, "holders_by_nature", names)
+        holders |= _live(connection, "holders_by_nature", names, seal)
     if hidden := [(draft.kind, key) for draft in drafts if (key := _hidden_key(draft)) is not None]:
-        holders |= _live(connection, "holders", hidden)
+        holders |= _live(connection, "holders", hidden, seal)
     for draft, around in zip(drafts, found, strict=True):
         if around.holder is not None:
             assert draft.key is not None
             assert around.state is not None
             assert around.content is not None
-            holders[draft.kind, draft.key] = _Holder(around.holder, State(around.state), around.content)
+            content = seal.content(around.holder, around.content)
+            holders[draft.kind, draft.key] = _Holder(around.holder, State(around.state), content)
     return holders
 
 
-def _live(connection: sqlite3.Connection, query: str, names: Iterable[Name]) -> dict[Name, _Holder]:
+def _live(connection: sqlite3.Connection, query: str, names: Iterable[Name], seal: Seal) -> dict[Name, _Holder]:
     rows = connection.execute(SQL[query], {"names": as_json(list(names))}).fetchall()
-    return {(kind, key): _Holder(entry, State(state), content) for kind, key, entry, state, content in rows}
+    return {
+        (kind, key): _Holder(entry, State(state), seal.content(entry, content))
+        for kind, key, entry, state, content in rows
+    }
 
 
 def _former_holders(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> dict[Name, int]:
@@ -187,7 +198,7 @@ def _former_holders(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> 
     return {(kind, key): entry for kind, key, entry in rows}
 
 
-def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, _Around]) -> None:
+def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, _Around], seal: Seal) -> None:
     """Add the entries, the lanes that there are not yet, and the heads of lanes that had nothing to send."""
     lanes: dict[str, int] = {}
     made: list[tuple[int, str, int, int, bool]] = []
@@ -214,7 +225,7 @@ def _add(connection: sqlite3.Connection, new: Sequence[_New], around: dict[str, 
         rows.append((entry_id, lane, draft.kind, key, hidden, now, now, now, lines, warnings, replaces))
     _execute(connection, "add_lanes", made)
     _execute(connection, "add_entries", rows)
-    _execute(connection, "add_bodies", [(entry.id, entry.prepared.draft.body) for entry in new])
+    _execute(connection, "add_bodies", seal.bodies([(entry.id, entry.prepared.draft.body) for entry in new]))
     if heads:
         connection.execute(SQL["head_idle"], {"heads": as_json([(lane, *head) for lane, head in heads.items()])})
     if held:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from voyado_async.errors import ConfigurationError, OutboxUnavailable
+from voyado_async.outbox.access import OWNER, Access
 
 TURN_WAIT = 5.0
 """Seconds that a writer waits for its turn before it is told that the outbox is unavailable (DESIGN 3)."""
@@ -37,13 +38,14 @@ def _flock(descriptor: int, operation: int, path: str) -> bool:
 
 
 class LockFile:
-    """A file that exists to be locked. Created 0600; never removed, since removing it would split its holders."""
+    """A file that exists to be locked; never removed, since removing it would split its holders."""
 
-    def __init__(self, path: str, *, opened: bool = True) -> None:
+    def __init__(self, path: str, access: Access = OWNER, *, opened: bool = True) -> None:
         self.path = path
         self._descriptor: int | None = None
         if opened:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            access.make_file(path)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         _open.add(self)
 
     @property
@@ -92,8 +94,8 @@ class Turn:
     Not opened, it is nobody's: who only reads takes no turn, and looks into an outbox on a read-only disk, too.
     """
 
-    def __init__(self, path: str, *, opened: bool = True) -> None:
-        self._file = LockFile(path, opened=opened)
+    def __init__(self, path: str, access: Access = OWNER, *, opened: bool = True) -> None:
+        self._file = LockFile(path, access, opened=opened)
         self._calls: SimpleQueue[bool] = SimpleQueue()
         self._waiter: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -183,14 +185,15 @@ class Turn:
 class DrainRight:
     """The right to drain: one holder among all processes. Taken without blocking and tried again by who stands by."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, access: Access = OWNER) -> None:
         self._path = path
+        self._access = access
         self._file: LockFile | None = None
 
     def take(self) -> bool:
         """Whether this process may drain now. A forked child has not inherited the right."""
         if self._file is None or self._file.closed:
-            file = LockFile(self._path)
+            file = LockFile(self._path, self._access)
             if not file.take():
                 file.close()
                 return False

@@ -7,7 +7,6 @@ batch with a handful of statements: every statement gives the interpreter's lock
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 
 from voyado_async.delivery import Kind, Message
 from voyado_async.outbox.queries import load
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State, may_move
 from voyado_async.outbox.store import AsRead, Attempt, Settlement
 
@@ -44,20 +44,10 @@ def as_json(value: object) -> str:
     return _encode(value).decode()
 
 
-def key_hash(kind: str, key: str) -> str:
-    """What is left of a key when its entry is purged: unique per kind, and it tells nothing of a person."""
-    return hashlib.blake2b(f"{kind}\0{key}".encode(), digest_size=16).hexdigest()
-
-
-def content_hash(body: bytes) -> str:
-    """What is left of a content when its entry is purged."""
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
-
-
-def written(connection: sqlite3.Connection, entry_id: int) -> bytes:
+def written(connection: sqlite3.Connection, entry_id: int, seal: Seal) -> bytes:
     """The content of an entry as it was written, whatever became of it since."""
     row = connection.execute(SQL["first_body"], {"id": entry_id}).fetchone()
-    return bytes((row or connection.execute(SQL["body"], {"id": entry_id}).fetchone())[0])
+    return seal.content(entry_id, (row or connection.execute(SQL["body"], {"id": entry_id}).fetchone())[0])
 
 
 def run(connection: sqlite3.Connection, *, query: str, values: Mapping[str, object]) -> list[Any]:
@@ -245,14 +235,17 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
     return bool(rows)
 
 
-def messages(rows: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
-    """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest."""
+def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
+    """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest.
+
+    A damaged content is an empty one: its own lane waits for a person.
+    """
     for row in rows:
         entry, kind, content, lane, lane_key, created, slots, requests, unknown, known_as, carried, lines = row[:12]
         contact_id = lane_key.removeprefix(CONTACT) if lane_key.startswith(CONTACT) else known_as
         yield Message(
-            id=entry, kind=Kind(kind), body=content, lane=lane, lane_key=lane_key, created=created, slots=slots,
-            requests=requests, unknown=bool(unknown), contact_id=contact_id,
+            id=entry, kind=Kind(kind), body=seal.content(entry, content), lane=lane, lane_key=lane_key, created=created,
+            slots=slots, requests=requests, unknown=bool(unknown), contact_id=contact_id,
             carried=tuple(msgspec.json.decode(carried)) if carried else (),
             lines=lines, contact_type=row[12] if len(row) > 12 else None,
         )  # fmt: skip

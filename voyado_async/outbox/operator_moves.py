@@ -13,8 +13,9 @@ import msgspec
 
 from voyado_async.delivery import Draft, Kind, Message
 from voyado_async.outbox import moves
-from voyado_async.outbox.moves import CONTACT, SQL, as_json, key_hash
+from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Standing, Step
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State, may_move
 from voyado_async.outbox.store import Attempt
 
@@ -121,7 +122,7 @@ def set_after(
     return found
 
 
-def rivals(connection: sqlite3.Connection, entries: Sequence[Prepared]) -> dict[int, int]:
+def rivals(connection: sqlite3.Connection, entries: Sequence[Prepared], seal: Seal) -> dict[int, int]:
     """Of entries that had to give up their key: who has it. Among themselves, the newest takes it."""
     names: list[tuple[str, str, int, str]] = []
     taken: dict[tuple[str, str], int] = {}
@@ -131,7 +132,7 @@ def rivals(connection: sqlite3.Connection, entries: Sequence[Prepared]) -> dict[
         if row.released_key is None:
             continue
         for name in {row.released_key, entry.natural_key or row.released_key}:
-            names.append((row.kind, name, row.id, key_hash(row.kind, name)))
+            names += [(row.kind, name, row.id, hashed) for hashed in seal.key_hashes(row.kind, name)]
             first = taken.setdefault((row.kind, name), row.id)
             if first != row.id:
                 found[row.id] = first
@@ -178,10 +179,11 @@ def carry_out(
     reason: str | None,
     action: int,
     now: int,
+    seal: Seal,
 ) -> Moved:
     """Do what is planned for each entry that still is as it was prepared; `reason` is that of a discard."""
     same = still_so(connection, entries)
-    other = rivals(connection, entries)
+    other = rivals(connection, entries, seal)
     done: list[Plan] = []
     again: list[int] = []
     going: list[Prepared] = []
@@ -192,7 +194,7 @@ def carry_out(
         else:
             done.append(plan)
             going.append(entry)
-    moved = _restart(connection, [entry for entry in going if _restarts(plans[entry.row.id])], plans, now)
+    moved = _restart(connection, [entry for entry in going if _restarts(plans[entry.row.id])], plans, now, seal)
     for step, why in ((Step.SUPERSEDE, SUPERSEDED), (Step.DISCARD, reason)):
         moved |= _drop(connection, [plans[e.row.id] for e in going if plans[e.row.id].step is step], why or "", now)
     if moved:
@@ -209,7 +211,7 @@ def _restarts(plan: Plan) -> bool:
 
 
 def _restart(
-    connection: sqlite3.Connection, entries: Sequence[Prepared], plans: Mapping[int, Plan], now: int
+    connection: sqlite3.Connection, entries: Sequence[Prepared], plans: Mapping[int, Plan], now: int, seal: Seal
 ) -> set[int]:
     """Back to the beginning of one of the two roads. Returns the lanes that they left and came into."""
     if not entries:
@@ -227,7 +229,7 @@ def _restart(
     moves.record(connection, lines)
     for entry in entries:
         if entry.body is not None:
-            replace_body(connection, entry.row.id, entry.body)
+            replace_body(connection, entry.row.id, entry.body, seal)
     return {lane for _, lane in moved}
 
 
@@ -244,23 +246,27 @@ def _drop(connection: sqlite3.Connection, plans: Sequence[Plan], reason: str, no
     return {lane for _, lane in moved}
 
 
-def replace_body(connection: sqlite3.Connection, entry_id: int, content: bytes) -> None:
+def replace_body(connection: sqlite3.Connection, entry_id: int, content: bytes, seal: Seal) -> None:
     """A new content; the old one is kept. The line in the record that tells of it is written already."""
     connection.execute(SQL["keep_former_body"], {"id": entry_id})
-    connection.execute(SQL["replace_body"], {"id": entry_id, "content": content})
+    for entry, stored in seal.bodies([(entry_id, content)]):
+        connection.execute(SQL["replace_body"], {"id": entry, "content": stored})
 
 
-def edit(connection: sqlite3.Connection, entry_id: int, draft: Draft, key: str | None, action: int, now: int) -> bool:
+def edit(
+    connection: sqlite3.Connection, entry_id: int, draft: Draft, key: str | None, action: int, now: int, seal: Seal
+) -> bool:
     """A rejected entry gets a corrected content, and perhaps another contact. False where it is not rejected."""
-    connection.execute(SQL["add_lane"], {"key": draft.lane})
+    lane = seal.lane(draft.lane)
+    connection.execute(SQL["add_lane"], {"key": lane})
     values = {
-        "id": entry_id, "lane": draft.lane, "key": key, "lines": draft.lines, "now": now,
+        "id": entry_id, "lane": lane, "key": key, "lines": draft.lines, "now": now,
         "warnings": as_json(draft.warnings) if draft.warnings else None,
     }  # fmt: skip
     if not connection.execute(SQL["rewrite"], values).fetchall():
         return False
     moves.record(connection, [(entry_id, Attempt(now, "operator", State.REJECTED, code="Edited"))])
-    replace_body(connection, entry_id, draft.body)
+    replace_body(connection, entry_id, draft.body, seal)
     connection.execute(SQL["count_action"], {"id": action, "count": 1})
     return True
 

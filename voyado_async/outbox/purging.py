@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from voyado_async.outbox.moves import SQL, as_json, content_hash, count_new, key_hash, written
+from voyado_async.outbox.moves import SQL, as_json, count_new, written
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 
 
-def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int) -> int:
+def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int, seal: Seal) -> int:
     """Those of the entries that are finished since before then. A delivered one leaves the hash of its key behind."""
     going = connection.execute(SQL["to_purge"], {"ids": as_json(ids), "before": before}).fetchall()
     spent = [
         (
-            key_hash(kind, name),
-            content_hash(written(connection, entry)),
+            seal.key_hashes(kind, name)[0],
+            seal.content_hashes(written(connection, entry, seal))[0],
             entry,
             created,
         )

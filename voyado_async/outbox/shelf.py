@@ -3,7 +3,7 @@
 Nothing that matters depends on them, so nothing waits for them: no lock, no fsync, no turn of the writers'. A file is
 written aside and renamed, so that a reader meets a whole one; what is damaged, made by other code or unreadable is no
 answer. Names are hashes and bound to the base URL: they tell nothing of a person, and answers of another Engage are
-never found.
+never found. In a sealed outbox the answers are sealed too, and what lies there from before goes with the next sweep.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Protocol
 
 import msgspec
 
+from voyado_async.outbox.access import like
+from voyado_async.outbox.seal import NOT_SEALED, Seal
 from voyado_async.outbox.store import Mark
 
 MOST_FILES = 10_000
@@ -58,14 +60,16 @@ _decode = msgspec.json.Decoder(_Head).decode
 class Shelf:
     """The answers beside one outbox. No method raises for what the disk does: an answer is there, or it is not."""
 
-    def __init__(self, outbox_path: str | Path, base_url: str) -> None:
+    def __init__(self, outbox_path: str | Path, base_url: str, seal: Seal = NOT_SEALED) -> None:
         self._folder = Path(f"{outbox_path}-known")
+        self._access = like(outbox_path)
         self._base_url = base_url
+        self._seal = seal
         self._written = 0
 
     async def get(self, contact: str, question: str) -> Answer | None:
         """The answer to a question about a contact (its lane), or None."""
-        return await asyncio.to_thread(_read, self._file(contact, question))
+        return await asyncio.to_thread(self._read, self._file(contact, question))
 
     async def put(self, contact: str, question: str, answer: Answer) -> None:
         """Keep it in the place of an earlier one."""
@@ -84,10 +88,17 @@ class Shelf:
         await asyncio.to_thread(self._sweep, before)
 
     def _name(self, text: str) -> str:
-        return hashlib.blake2b(f"{self._base_url}\0{text}".encode(), digest_size=16).hexdigest()
+        return self._seal.name(f"{self._base_url}\0{text}")
 
     def _file(self, contact: str, question: str) -> Path:
-        return self._folder / f"{self._name(contact)}-{self._name(question)}"
+        return self._folder / f"{self._name(contact)}-{self._name(question)}{self._seal.suffix}"
+
+    def _read(self, file: Path) -> Answer | None:
+        try:
+            text = self._seal.opened_answer(file.name, file.read_bytes())
+            return None if text is None else _answer(text)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
 
     def _put(self, file: Path, answer: Answer) -> None:
         if len(answer.body) > LONGEST_ANSWER:
@@ -95,11 +106,12 @@ class Shelf:
             return
         head = _Head(_FORMAT, answer.as_of, answer.mark.forgets, answer.mark.moves, _check(answer.body))
         with suppress(OSError):
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._access.make_folder(self._folder)
             descriptor, aside = tempfile.mkstemp(suffix=_UNFINISHED, dir=self._folder)  # 0600
             try:
                 with os.fdopen(descriptor, "wb") as out:
-                    out.write(msgspec.json.encode(head) + b"\n" + answer.body)
+                    out.write(self._seal.answer(file.name, msgspec.json.encode(head) + b"\n" + answer.body))
+                self._access.open_file(aside)
                 os.replace(aside, file)
             except BaseException:
                 _remove(Path(aside))
@@ -112,7 +124,8 @@ class Shelf:
         with suppress(OSError):
             for file in list(self._folder.iterdir()):
                 with suppress(OSError):  # another process sweeps or forgets too
-                    if file.name.startswith(name) or mentioned in file.read_bytes().lower():
+                    text = self._seal.opened_answer(file.name, file.read_bytes())
+                    if file.name.startswith(name) or text is None or mentioned in text.lower():
                         _remove(file)
 
     def _sweep(self, before: int) -> None:
@@ -121,7 +134,8 @@ class Shelf:
             for entry in found:
                 with suppress(OSError):  # another process sweeps too
                     seen = entry.stat()
-                    files.append((seen.st_mtime, seen.st_size, entry.path))
+                    written = seen.st_mtime if entry.name.endswith((self._seal.suffix, _UNFINISHED)) else -1.0
+                    files.append((written, seen.st_size, entry.path))
         kept = size = 0
         for written, length, path in sorted(files, reverse=True):
             kept, size = kept + 1, size + length
@@ -149,12 +163,9 @@ def _check(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _read(file: Path) -> Answer | None:
-    try:
-        first, _, body = file.read_bytes().partition(b"\n")
-        head = _decode(first)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+def _answer(text: bytes) -> Answer | None:
+    first, _, body = text.partition(b"\n")
+    head = _decode(first)
     if head.format != _FORMAT or head.check != _check(body):
         return None
     return Answer(body, head.as_of, Mark(head.forgets, head.moves))

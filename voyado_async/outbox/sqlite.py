@@ -30,6 +30,7 @@ from voyado_async.errors import (
     OutboxUnavailable,
 )
 from voyado_async.outbox import choosing, file_moves, looking, moves, overview, purging
+from voyado_async.outbox.access import OWNER, Access
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.chunks import Chunk
 from voyado_async.outbox.glance import (
@@ -46,6 +47,7 @@ from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import CONTACT, LONGEST_DELAY, SQL, as_json, contact_lane
 from voyado_async.outbox.newest import LAST, Newest
 from voyado_async.outbox.overview import Overview
+from voyado_async.outbox.seal import NOT_SEALED, opened, renewed
 from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
@@ -95,12 +97,24 @@ _FAR = 1 << 62
 class SqliteOutbox(OperatorPart):
     """See `store.Outbox` and `operator_store.OperatorOutbox` for the promises."""
 
-    def __init__(self, path: str, clock: Clock, base_url: str | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: Clock,
+        base_url: str | None,
+        *,
+        read_only: bool = False,
+        seal_keys: Sequence[bytes] = (),
+        access: Access = OWNER,
+    ) -> None:
         self.path = path
+        self.seal = NOT_SEALED
         self._read_only = read_only
         self._clock = clock
         self._base_url = base_url
-        self._turn = Turn(f"{path}-turn", opened=not read_only)
+        self._seal_keys = seal_keys
+        self._access = access
+        self._turn = Turn(f"{path}-turn", access, opened=not read_only)
         self._poker = Poker(path)
         self._writer = Writer(path, self._turn, self._after_commit, clock.monotonic)
         self._chunk = Chunk(CHUNK)
@@ -117,11 +131,12 @@ class SqliteOutbox(OperatorPart):
         """Create or migrate the file where needed, and open it. Read-only it is taken as it is."""
         try:
             if not self._read_only:
-                await asyncio.to_thread(prepare, self.path, self._turn, self._base_url)
+                await asyncio.to_thread(prepare, self.path, self._turn, self._base_url, self._seal_keys, self._access)
             self._reader = connection(self.path, read_only=True)
             await self._reader
+            self.seal = opened(await self._fact_text("seal"), self._seal_keys, self.path)
             if not self._read_only:
-                await self._writer.open()
+                await self._writer.open(self.seal)
         except BaseException:
             await self.close()
             raise
@@ -185,7 +200,7 @@ class SqliteOutbox(OperatorPart):
 
     async def enqueue(self, drafts: Sequence[Draft]) -> list[Stored]:
         now = self._clock.now()
-        return await self._writer.enqueue([Prepared.of(draft, now) for draft in drafts])
+        return await self._writer.enqueue([Prepared.of(draft, now) for draft in self.seal.drafts(drafts)])
 
     async def claim(self, limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
         def look(database: sqlite3.Connection) -> list[Message]:
@@ -197,7 +212,7 @@ class SqliteOutbox(OperatorPart):
                         return found
                     which = {"rank": rank, "since": since, "until": until, "limit": wanted + len(skip_lanes)}
                     rows = database.execute(SQL["claim"], which)
-                    new = (message for message in moves.messages(rows) if message.lane not in skip_lanes)
+                    new = (message for message in moves.messages(rows, self.seal) if message.lane not in skip_lanes)
                     found += islice(new, wanted)
             return found
 
@@ -271,7 +286,8 @@ class SqliteOutbox(OperatorPart):
 
     async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
         now = self._clock.now()
-        return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, address, now))
+        known_as = self.seal.lane(address)
+        return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, known_as, now))
 
     async def lane_of(self, contact_id: str) -> int | None:
         rows = await self._rows("lane_of_key", key=contact_lane(contact_id))
@@ -290,7 +306,7 @@ class SqliteOutbox(OperatorPart):
         last = (await self._rows("last_id"))[0][0]
         for after in range(0, last, SPAN):
             rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
-            purge = partial(purging.purge, before=entries_before)
+            purge = partial(purging.purge, before=entries_before, seal=self.seal)
             purged += await self._in_pieces(purge, [row[0] for row in rows], chunk)
         await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
@@ -359,11 +375,10 @@ class SqliteOutbox(OperatorPart):
                 yield message
 
     async def exhausted_of(self, ids: Sequence[int]) -> list[Message]:
-        return list(moves.messages(await self._rows("exhausted", ids=as_json(list(ids)))))
+        return list(moves.messages(await self._rows("exhausted", ids=as_json(list(ids))), self.seal))
 
     async def files_wanted(self) -> str | None:
-        rows = await self._rows("fact", name="files_wanted")
-        return rows[0][0] if rows else None
+        return await self._fact_text("files_wanted")
 
     async def files_written(self, asked: str) -> None:
         await self._writer.call(lambda c: c.execute(SQL["files_written"], {"asked": asked}).fetchall())
@@ -380,7 +395,7 @@ class SqliteOutbox(OperatorPart):
         for lane, entry, kind, content in sorted(
             await self._rows("in_force_after", lanes=as_json(list(after.items())))
         ):
-            found.setdefault(lane, []).append((entry, Kind(kind), content))
+            found.setdefault(lane, []).append((entry, Kind(kind), self.seal.content(entry, content)))
         return found
 
     async def spool_file(
@@ -456,7 +471,7 @@ class SqliteOutbox(OperatorPart):
             found: list[Message] = []
             for since, until in ((0, now), (now + LONGEST_DELAY, _FAR)):
                 which = {"since": since, "until": until, "limit": limit - len(found)}
-                found += moves.messages(database.execute(SQL["to_confirm"], which))
+                found += moves.messages(database.execute(SQL["to_confirm"], which), self.seal)
             return found
 
         return await self._read(look)
@@ -466,9 +481,11 @@ class SqliteOutbox(OperatorPart):
         later, after = Newest(), message.id
         while after != LAST:
             rows = [
-                (lane, *row)
+                (lane, road, entry, kind, self.seal.content(entry, content), settled)
                 for lane in lanes
-                for row in await self._rows("newer_changes", lane=lane, after=after, limit=NEWER)
+                for road, entry, kind, content, settled in await self._rows(
+                    "newer_changes", lane=lane, after=after, limit=NEWER
+                )
             ]
             after = later.add(rows, NEWER)
             if enough(later.told):
@@ -477,7 +494,7 @@ class SqliteOutbox(OperatorPart):
 
     async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:
         rows = await self._rows("newer_in_force", id=message.id)
-        return [(Kind(kind), content) for _, kind, content in rows]
+        return [(Kind(kind), self.seal.content(entry, content)) for entry, kind, content in rows]
 
     # looking ---------------------------------------------------------------------------------------------------------
 
@@ -501,7 +518,10 @@ class SqliteOutbox(OperatorPart):
         rows = await self._rows("body", id=entry_id)
         if not rows:
             raise EntryNotFound(f"there is no entry {entry_id} in {self.path}")
-        return bytes(rows[0][0])
+        content = self.seal.content(entry_id, rows[0][0])
+        if not content:
+            raise OutboxDamaged(f"the content of entry {entry_id} is damaged. Run `voyado-async verify`")
+        return content
 
     async def states_of(self, entry_ids: Iterable[int]) -> dict[int, tuple[State, str | None]]:
         rows = await self._rows("states_of", ids=as_json(list(entry_ids)))
@@ -523,11 +543,10 @@ class SqliteOutbox(OperatorPart):
         return await self._read(lambda c: looking.earliest(c, "due_since"))
 
     async def base_url(self) -> str | None:
-        rows = await self._rows("fact", name="base_url")
-        return rows[0][0] if rows else None
+        return await self._fact_text("base_url")
 
     async def contact_id(self, address: str) -> str | None:
-        rows = await self._rows("contact_id", address=address)
+        rows = await self._rows("contact_id", address=self.seal.lane(address))
         return rows[0][0] if rows else None
 
     async def contact_type(self, contact_id: str) -> str | None:
@@ -537,7 +556,8 @@ class SqliteOutbox(OperatorPart):
     async def remember_contacts(self, known: Sequence[Learned]) -> None:
         now = self._clock.now()
         for start in range(0, len(known), CHUNK):
-            pairs = as_json(known[start : start + CHUNK])
+            some = known[start : start + CHUNK]
+            pairs = as_json([(self.seal.lane(address), contact_id, mark) for address, contact_id, mark in some])
             news = await self._rows("news_of_contacts", pairs=pairs, now=now, since=now - KNOWN_FOR)
             if news:
                 values = {"pairs": as_json(news), "now": now}
@@ -545,15 +565,17 @@ class SqliteOutbox(OperatorPart):
 
     async def unlearn_address(self, address: str) -> None:
         if await self.contact_id(address) is not None:
-            await self._writer.call(partial(moves.run, query="unlearn_address", values={"address": address}))
+            values = {"address": self.seal.lane(address)}
+            await self._writer.call(partial(moves.run, query="unlearn_address", values=values))
 
     async def mark(self, lane: str) -> Mark:
         contact = lane.removeprefix(CONTACT) if lane.startswith(CONTACT) else None
-        rows = await self._rows("mark", lane=lane, contact=contact)
+        rows = await self._rows("mark", lane=self.seal.lane(lane), contact=contact)
         return Mark(*rows[0])
 
     async def touch(self, lane: str) -> None:
-        await self._writer.call(lambda c: moves.touch(c, lane))
+        known_as = self.seal.lane(lane)
+        await self._writer.call(lambda c: moves.touch(c, known_as))
 
     async def forget_ids(self, contact_id: str) -> int:
         def forget(database: sqlite3.Connection) -> int:
@@ -575,8 +597,12 @@ class SqliteOutbox(OperatorPart):
         await self._set_fact("drainer", record)
 
     async def _fact(self, name: str, kind: type[T]) -> T | None:
+        text = await self._fact_text(name)
+        return None if text is None else msgspec.json.decode(text, type=kind)
+
+    async def _fact_text(self, name: str) -> str | None:
         rows = await self._rows("fact", name=name)
-        return msgspec.json.decode(rows[0][0], type=kind) if rows else None
+        return rows[0][0] if rows else None
 
     async def _set_fact(self, name: str, value: object | None) -> None:
         if value is None:
@@ -586,23 +612,27 @@ class SqliteOutbox(OperatorPart):
             await self._writer.call(lambda c: c.execute(SQL["set_fact"], values).fetchall())
 
     async def verify(self) -> list[Finding]:
-        return await self._read(verify)
+        return await self._read(partial(verify, seal=self.seal))
 
     async def data_version(self) -> int:
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
 
 
-def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
-    """Make sure that the file is an outbox of the newest schema, bound to that Engage. Runs in a thread.
+def prepare(
+    path: str, turn: Turn, base_url: str | None, seal_keys: Sequence[bytes] = (), access: Access = OWNER
+) -> list[str]:
+    """Make sure that the file is an outbox of the newest schema, bound to that Engage, sealed where there are keys and
+    open to whom it is to be open to. Runs in a thread.
 
-    Returns the migrations that were taken. A damaged, foreign or newer file is refused and not touched.
+    Returns the migrations that were taken. A damaged, foreign or newer file, and one that is sealed with another key,
+    is refused and not touched.
     """
     check_sqlite()
     if base_url is None and not Path(path).exists():
         raise _needs_base_url(path)
     turn.refuse_without_locks()
     with turn:
-        _make(path)
+        _make(path, access)
         check_size(path)
         database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         try:
@@ -611,14 +641,16 @@ def prepare(path: str, turn: Turn, base_url: str | None) -> list[str]:
                 raise _needs_base_url(path)
             if version:
                 refuse_another(path, bound_to(database), base_url)
+                opened(_fact_of(database, "seal"), seal_keys, path)
             database.execute("PRAGMA synchronous = FULL")
+            database.execute("PRAGMA secure_delete = ON")  # no key that is out of use stays readable
             taken: list[str] = []
             if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 # A new one, or one that came out of a backup that does not keep the mode.
                 database.execute("PRAGMA journal_mode = WAL")
             if version < newest():
                 taken = migrate(database, path)
-            _bind(database, base_url)
+            _bind(database, base_url, seal_keys, path)
             return taken
         except sqlite3.OperationalError as error:
             raise OutboxUnavailable(f"the outbox {path} cannot be opened now ({error})") from error
@@ -632,44 +664,61 @@ def _needs_base_url(path: str) -> ConfigurationError:
     return ConfigurationError(f"VOYADO_BASE_URL is needed to make a new outbox at {path}: it is bound to that Engage")
 
 
-def _make(path: str) -> None:
-    """Make the file, empty and 0600, where there is none. The caller holds the turn.
+def _make(path: str, access: Access) -> None:
+    """Make the file, empty, where there is none. The caller holds the turn.
 
     One that is there is looked at and never opened: closing any descriptor of a database gives up the locks of every
     SQLite connection that this process has to it, and the next process that closes it takes the WAL away under them
     (sqlite.org/howtocorrupt.html, 2.2).
     """
     try:
-        if not Path(path).exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        access.make_file(path)
         if not Path(path).is_file() or not os.access(path, os.R_OK | os.W_OK):
             raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written")
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
 
 
-def _bind(database: sqlite3.Connection, base_url: str | None) -> None:
-    """The first opening decides which Engage the outbox belongs to, and its number in file names (ref 6.2)."""
+def _fact_of(database: sqlite3.Connection, name: str) -> str | None:
+    row = database.execute(SQL["fact"], {"name": name}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _bind(database: sqlite3.Connection, base_url: str | None, seal_keys: Sequence[bytes], path: str) -> None:
+    """The first opening decides which Engage the outbox belongs to, and its number in file names (ref 6.2). The keys
+    of the seal may change."""
     known = dict(database.execute(SQL["facts"]).fetchall())
-    facts = {"base_url": base_url, "sender": str(secrets.randbelow(9_000_000) + 1_000_000)}
-    missing = {name: value for name, value in facts.items() if value is not None and name not in known}
-    if missing:
+    facts = {"base_url": base_url, "sender": str(secrets.randbelow(9_000_000) + 1_000_000)} | known
+    facts["seal"] = renewed(known.get("seal"), seal_keys, path, new="sender" not in known)
+    changed = {name: value for name, value in facts.items() if value is not None and value != known.get(name)}
+    if changed:
         database.execute("BEGIN IMMEDIATE")
-        for name, value in missing.items():
+        for name, value in changed.items():
             database.execute(SQL["set_fact"], {"name": name, "value": value})
         database.execute("COMMIT")
 
 
-async def open_outbox(path: str | Path, *, base_url: str | None, clock: Clock, read_only: bool = False) -> SqliteOutbox:
+async def open_outbox(
+    path: str | Path,
+    *,
+    base_url: str | None,
+    clock: Clock,
+    read_only: bool = False,
+    seal_keys: Sequence[bytes] = (),
+    access: Access = OWNER,
+) -> SqliteOutbox:
     """Open the outbox at that absolute path, and make it where there is none.
 
-    Read-only it must be there and is taken as it is, whichever Engage it belongs to: nothing is made, migrated or
-    waited for, and every write raises ClientClosed.
+    The first of the `seal_keys` seals what is written, each of them opens; a sealed outbox needs one that does
+    (OutboxSealed). Read-only it must be there and is taken as it is, whichever Engage it belongs to: nothing is made,
+    migrated or waited for, and every write raises ClientClosed.
     """
     if read_only:
         await asyncio.to_thread(readable_schema, str(path))
+    else:
+        access.open_outbox(str(path))
     try:
-        outbox = SqliteOutbox(str(path), clock, base_url, read_only=read_only)
+        outbox = SqliteOutbox(str(path), clock, base_url, read_only=read_only, seal_keys=seal_keys, access=access)
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be used ({error.strerror})") from error
     return await outbox.open()

@@ -1178,6 +1178,10 @@ WHERE id <= (SELECT value FROM counter WHERE name = 'passed' AND kind = '') AND 
 SELECT entry.id FROM entry LEFT JOIN body ON body.entry = entry.id
 WHERE body.entry IS NULL AND entry.state NOT IN ('delivered', 'discarded');
 
+-- name: contents
+-- Every content, those from before a change as well.
+SELECT entry, content FROM body UNION ALL SELECT entry, content FROM former_body;
+
 -- name: unfinished
 -- What decides where the lanes stand.
 SELECT coalesce(lane.joined, entry.lane), entry.id, entry.kind, entry.state, entry.due

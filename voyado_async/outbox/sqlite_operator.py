@@ -21,6 +21,7 @@ from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile, Setting
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, FileRecord
 from voyado_async.outbox.writer import Scrubbed, Writer
@@ -47,6 +48,7 @@ class OperatorPart:
     """The operator's part of `sqlite.SqliteOutbox`: see `operator_store.OperatorOutbox` for the promises."""
 
     path: str
+    seal: Seal
     _clock: Clock
     _writer: Writer
     _chunk: Chunk
@@ -166,7 +168,7 @@ class OperatorPart:
             moved = await self._writer.call(
                 partial(
                     operator_moves.carry_out,
-                    entries=entries, plans=plans, reason=reason, action=action, now=self._clock.now(),
+                    entries=entries, plans=plans, reason=reason, action=action, now=self._clock.now(), seal=self.seal,
                 ),
                 rows=2 * len(entries),
             )  # fmt: skip
@@ -200,7 +202,7 @@ class OperatorPart:
         bodies = await self._bodies([row.id for row in rows if _asks_content(row, via)])
         newer = await self._newer(rows, content.fields)
         entries = [_prepared(row, content, bodies.get(row.id), newer.get(row.id), last, mark) for row in rows]
-        rivals = await self._read(lambda c: operator_moves.rivals(c, entries))
+        rivals = await self._read(lambda c: operator_moves.rivals(c, entries, self.seal))
         return [
             entry
             if entry.row.id not in rivals
@@ -211,7 +213,8 @@ class OperatorPart:
         ]
 
     async def _bodies(self, ids: Sequence[int]) -> dict[int, bytes]:
-        return {entry: bytes(body) for entry, body in await self._rows("bodies", ids=as_json(list(ids)))}
+        rows = await self._rows("bodies", ids=as_json(list(ids)))
+        return {entry: self.seal.content(entry, body) for entry, body in rows}
 
     async def set_by_newer(self, ids: Sequence[int], fields: Setting) -> dict[int, frozenset[str]]:
         rows = await self._read(partial(operator_moves.rows_of, ids=ids))
@@ -253,7 +256,7 @@ class OperatorPart:
 
     async def edit(self, entry_id: int, draft: Draft, key: str | None, action: int) -> bool:
         now = self._clock.now()
-        return await self._writer.call(lambda c: operator_moves.edit(c, entry_id, draft, key, action, now))
+        return await self._writer.call(lambda c: operator_moves.edit(c, entry_id, draft, key, action, now, self.seal))
 
     # purging and forgetting -------------------------------------------------------------------------------------------
 
@@ -269,9 +272,10 @@ class OperatorPart:
 
     async def held(self, lane: str, contact_id: str | None) -> Held:
         named = contact_id or (lane.removeprefix(CONTACT) if lane.startswith(CONTACT) else None)
+        known_as = self.seal.lane(lane)
 
         def look(c: sqlite3.Connection) -> Held:
-            who = {"lane": lane, "contact": named}
+            who = {"lane": known_as, "contact": named}
             known = c.execute(SQL["addresses_of"], who).fetchall()
             lanes = looking.lanes_of(c, lane, named)
             states: dict[State, int] = {}

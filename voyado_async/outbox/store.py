@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from voyado_async.delivery import Draft, Enough, FileFamily, Kind, Later, Message
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ class Outbox(Protocol):
     """The durable part. Every move is conditional on the state it moves from, so two movers can never both win."""
 
     path: str
+    seal: Seal
+    """How what stands in it is sealed; who writes beside it seals in the same way."""
 
     async def enqueue(self, drafts: Sequence[Draft]) -> list[Stored]:
         """Store all of them in one commit, or none. Returns after the commit is on disk.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from voyado_async.delivery import REDEMPTIONS, Kind
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import AWAY, State
 from voyado_async.outbox.store import Finding
 
@@ -68,11 +69,12 @@ def lane_should_be(entries: Iterable[Unfinished], rest_until: int) -> Lane:
     return Lane(head.id, due, int(head.kind not in REDEMPTIONS), hold, 0, confirms, confirm_due)
 
 
-def verify(database: sqlite3.Connection) -> list[Finding]:
+def verify(database: sqlite3.Connection, seal: Seal) -> list[Finding]:
     """Every check, in one snapshot of the database."""
     database.execute("BEGIN")
     try:
-        return [check(database) for check in (_integrity, _references, _accounting, _counters, _contents, _lanes)]
+        found = [check(database) for check in (_integrity, _references, _accounting, _counters, _contents, _lanes)]
+        return [*found, _seals(database, seal)] if seal.on else found
     finally:
         database.execute("COMMIT")
 
@@ -118,6 +120,13 @@ def _counters(database: sqlite3.Connection) -> Finding:
 def _contents(database: sqlite3.Connection) -> Finding:
     bare = [f"entry {row[0]}" for row in database.execute(SQL["without_content"]).fetchall()]
     return _finding("contents", bare, "every entry that is not final has its content")
+
+
+def _seals(database: sqlite3.Connection, seal: Seal) -> Finding:
+    shut = [
+        f"entry {entry}" for entry, content in database.execute(SQL["contents"]) if not seal.content(entry, content)
+    ]
+    return _finding("seals", shut, "every sealed content is whole, and its own entry's")
 
 
 def _lanes(database: sqlite3.Connection) -> Finding:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 
+from voyado_async.outbox.access import like
+
 _LONGEST = 100
 """The kernel takes 107 bytes for a socket's path; a few are left for a name that is made longer some day."""
 
@@ -46,6 +48,7 @@ class Listener:
     """The drainer's end. Only the holder of the right to drain opens one, so the path is its to replace."""
 
     def __init__(self, database: str, on_poke: Callable[[], None]) -> None:
+        self._database = database
         self._path = socket_path(database)
         self._on_poke = on_poke
         self._socket: socket.socket | None = None
@@ -58,6 +61,7 @@ class Listener:
                 os.unlink(self._path)
             listener.bind(self._path)
             os.chmod(self._path, 0o600)
+            like(self._database).open_file(self._path)
         except OSError:
             listener.close()
             return

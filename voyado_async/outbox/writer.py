@@ -23,6 +23,7 @@ from voyado_async.outbox import adding, moves
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.commit import commit
 from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.seal import NOT_SEALED, Seal
 from voyado_async.outbox.store import Stored
 
 T = TypeVar("T")
@@ -150,6 +151,7 @@ class Writer:
         self._turn = turn
         self._after_commit = after_commit
         self._connection = connection(path, read_only=False)
+        self._seal: Seal = NOT_SEALED
         self._waiting: deque[_Write] = deque()
         self._open = False
         self._idle = asyncio.Event()
@@ -163,7 +165,8 @@ class Writer:
         """Seconds for which the last transaction held the turn. Who has just awaited `call` sees that of its own: the
         next one is begun only after those that waited for this one have run."""
 
-    async def open(self) -> None:
+    async def open(self, seal: Seal) -> None:
+        self._seal = seal
         await self._connection
         await self._connection.run(self._grow_log)
         self._open = True
@@ -343,7 +346,7 @@ class Writer:
             database.execute("BEGIN IMMEDIATE")
             try:
                 groups = [work for work in works if not callable(work)]
-                stored = iter(adding.enqueue(database, groups) if groups else ())
+                stored = iter(adding.enqueue(database, groups, self._seal) if groups else ())
                 results = [work(database) if callable(work) else next(stored) for work in works]
                 commit(database, self._path)
             except BaseException:

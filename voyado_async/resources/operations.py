@@ -310,7 +310,7 @@ class Operations(OutboxView):
         """What was read of the contact, on the shelf and in the memory of every process."""
         base_url = await self._outbox.base_url()
         if base_url is not None:
-            shelf = Shelf(self._outbox.path, base_url)
+            shelf = Shelf(self._outbox.path, base_url, self._outbox.seal)
             for contact_id in held.ids:
                 await forget_known(self._outbox, shelf, contact_id)
 

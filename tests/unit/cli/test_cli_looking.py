@@ -430,6 +430,59 @@ def test_who_may_read_the_file() -> None:
     assert check.permissions(path, 0o640, 0o700).result is Result.FAILED
 
 
+@pytest.mark.parametrize(
+    ("file", "folder", "of_file", "of_folder", "result"),
+    [
+        (0o660, 0o2770, 7, 7, Result.OK),
+        (0o660, 0o2775, 7, 7, Result.OK),
+        (0o660, 0o2777, 7, 7, Result.NOTE),
+        (0o600, 0o2770, 7, 7, Result.FAILED),
+        (0o664, 0o2770, 7, 7, Result.FAILED),
+        (0o660, 0o770, 7, 7, Result.FAILED),
+        (0o660, 0o2770, 8, 7, Result.FAILED),
+        (0o660, 0o2770, 7, 8, Result.FAILED),
+    ],
+)
+def test_who_may_read_the_file_of_a_group(file: int, folder: int, of_file: int, of_folder: int, result: Result) -> None:
+    assert check.permissions(Path("o.db"), file, folder, check.Groups(7, of_file, of_folder)).result is result
+
+
+def test_check_tells_of_the_seal(call: Call, home: Path, filled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert results(call)[1]["seal"] == "note"
+    monkeypatch.setenv("VOYADO_SEAL_KEY", "11" * 32)
+    assert "begins to seal" in call("check").output
+    assert call("migrate").exit_code == 0
+    assert "addresses of contacts are not" in call("check").output
+    monkeypatch.setenv("VOYADO_OUTBOX", "new.db")
+    monkeypatch.setenv("VOYADO_BASE_URL", "http://127.0.0.1:9")
+    assert call("migrate").exit_code == 0
+    assert results(call)[1]["seal"] == "ok"
+    monkeypatch.setenv("VOYADO_SEAL_KEY", "22" * 32)
+    code, lines = results(call)
+    assert (code, lines["outbox"]) == (1, "failed")
+
+
+COMMANDS = [("migrate",), ("show", "1"), ("verify",), ("replay",), ("replay", "--dry-run"), ("export", "x"), ("drain",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_sealed_outbox_is_refused_without_its_key(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VOYADO_API_KEY", "key")
+    monkeypatch.setenv("VOYADO_SEAL_KEY", "11" * 32)
+    assert call("migrate").exit_code == 0
+    before = (home / "outbox.db").read_bytes()
+    for wrong in ("", "22" * 32):
+        monkeypatch.setenv("VOYADO_SEAL_KEY", wrong)
+        refused = call(*command)
+        assert (refused.exit_code, "is sealed" in refused.output) == (2, True), refused.output
+        assert "2222" not in refused.output
+        for looking in ("status", "list", "files", "log"):  # nothing that they read is sealed
+            assert call(looking).exit_code == 0
+    assert (home / "outbox.db").read_bytes() == before
+
+
 def test_a_spool_that_is_no_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert check.spool(tmp_path / "file").result is Result.FAILED
