@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import grp
 import math
 import os
 import re
@@ -424,8 +425,6 @@ def _seal_key(text: str) -> bytes:
 
 
 def _gid(group: str) -> int:
-    import grp  # here: the shop's import need not know it
-
     try:
         gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     except KeyError:

@@ -12,6 +12,7 @@ chunks.py      how much of a large move goes into one
 overview.py    what it says of itself in one look    looking.py     the reads behind it
 choosing.py    which entries fit a filter            glance.py      a look from outside, without an event loop
 lock.py        the writers' turn, the right to drain
+access.py      who may use the files                 seal.py        what stands in place of contents and addresses
 wake.py        a poke across processes
 shelf.py       answers of Engage that outlive a process: nothing depends on them
 migrate.py     the schema                            queries.py     the loader of named queries
