@@ -10,7 +10,7 @@ from voyado_async.delivery import BulkTurn
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.health import Health
 from voyado_async.drain.ledger import PAUSE, Ledger
-from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
+from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxSealed, OutboxUnavailable
 from voyado_async.outbox.store import Outbox
 
 LOOK = 0.25
@@ -58,7 +58,7 @@ async def walk_second_road(
             again = await road(clock.now(), healthy, gate.turn())
         except OutboxUnavailable:
             ledger.tell_problem("fallback", "outbox_unavailable")
-        except (OutboxDamaged, OutboxMismatch):
+        except (OutboxDamaged, OutboxMismatch, OutboxSealed):
             raise
         except ConfigurationError:
             # The spool folder can't be used; the API goes on without the second road, and says so.

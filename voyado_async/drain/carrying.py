@@ -29,7 +29,7 @@ from voyado_async.drain.hands import Hands
 from voyado_async.drain.health import Health
 from voyado_async.drain.ledger import Ledger
 from voyado_async.drain.policy import Overtaken, Schedule
-from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
+from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import Event, Problem
 from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.states import State
@@ -225,7 +225,7 @@ class Porter:
             outcome = await self._carrier.confirm(message, newer, turn)
         except HandBack:
             return
-        except (ClientClosed, OutboxUnavailable, OutboxDamaged):
+        except (ClientClosed, OutboxUnavailable, OutboxDamaged, OutboxSealed):
             raise
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             outcome = msgspec.structs.replace(self._fault_of_ours(message), unknown=True)

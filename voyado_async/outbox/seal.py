@@ -15,21 +15,19 @@ import base64
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from voyado_async.delivery import Draft
 from voyado_async.errors import OutboxSealed
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 SEALED = b"\x01"
-"""What is sealed begins with it, a content, being JSON, never does. It numbers the form: nonce, then ciphertext."""
+"""What is sealed begins with it; a content is JSON and never does. Behind it stand the nonce and the ciphertext."""
 
 KEY_SIZE = 32
 NONCE_SIZE = 12
+_START = len(SEALED) + NONCE_SIZE
 
 PLAIN_LANES = ("contact:", "assignment:", "voucher:")
 """Lanes that are named by an id of Engage's, which tells nothing of a person without Engage."""
@@ -100,18 +98,18 @@ class Sealed(Seal):
     suffix = ".sealed"
 
     def __init__(self, data_key: bytes, *, hides_addresses: bool) -> None:
-        self._bodies = _cipher(_derived(data_key, b"bodies"))
-        self._answers = _cipher(_derived(data_key, b"answers"))
+        self._bodies = _Cipher(_derived(data_key, b"bodies"))
+        self._answers = _Cipher(_derived(data_key, b"answers"))
         self._hash_key = _derived(data_key, b"hashes")
         self.hides_addresses = hides_addresses
 
     def bodies(self, rows: Sequence[tuple[int, bytes]]) -> Sequence[tuple[int, bytes]]:
-        return [(entry_id, _seal(self._bodies, body, _of_entry(entry_id))) for entry_id, body in rows]
+        return [(entry_id, self._bodies.seal(body, _of_entry(entry_id))) for entry_id, body in rows]
 
     def content(self, entry_id: int, stored: bytes) -> bytes:
         if stored[:1] != SEALED:
             return stored  # written before there was a key
-        content = _open(self._bodies, stored, _of_entry(entry_id))
+        content = self._bodies.open(stored, _of_entry(entry_id))
         return b"" if content is None else content
 
     def drafts(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
@@ -134,10 +132,10 @@ class Sealed(Seal):
         return _hash(text.encode(), self._hash_key)
 
     def answer(self, name: str, text: bytes) -> bytes:
-        return _seal(self._answers, text, name.encode())
+        return self._answers.seal(text, name.encode())
 
     def opened_answer(self, name: str, stored: bytes) -> bytes | None:
-        return _open(self._answers, stored, name.encode())
+        return self._answers.open(stored, name.encode())
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -190,7 +188,7 @@ def _unwrapped(envelope: Envelope, keys: Sequence[bytes], path: str) -> tuple[by
     """The data key, and the first place at which one of the keys opens it."""
     for place, wrapped in enumerate(envelope.wrapped):
         for key in keys:
-            data_key = _open(_cipher(key), base64.b64decode(wrapped), _WRAPPED)
+            data_key = _Cipher(key).open(base64.b64decode(wrapped), _WRAPPED)
             if data_key is not None:
                 return data_key, place
     if not keys:
@@ -201,40 +199,42 @@ def _unwrapped(envelope: Envelope, keys: Sequence[bytes], path: str) -> tuple[by
 
 def _found(envelope: Envelope, key: bytes) -> str | None:
     """The data key as that key has wrapped it, where it has."""
-    cipher = _cipher(key)
-    return next((w for w in envelope.wrapped if _open(cipher, base64.b64decode(w), _WRAPPED) is not None), None)
+    cipher = _Cipher(key)
+    return next((w for w in envelope.wrapped if cipher.open(base64.b64decode(w), _WRAPPED) is not None), None)
 
 
 def _wrapped(data_key: bytes, key: bytes) -> str:
-    return base64.b64encode(_seal(_cipher(key), data_key, _WRAPPED)).decode()
+    return base64.b64encode(_Cipher(key).seal(data_key, _WRAPPED)).decode()
 
 
 # primitives -----------------------------------------------------------------------------------------------------------
 
 
-def _cipher(key: bytes) -> AESGCM:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here: 25 ms that only a sealed outbox needs
+class _Cipher:
+    """AES-GCM under one key. What it seals is bound to a place, and opens there only."""
 
-    return AESGCM(key)
+    def __init__(self, key: bytes) -> None:
+        # Here: 25 ms that only a sealed outbox needs.
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        self._aead = AESGCM(key)
+        self._refused = (InvalidTag, ValueError)
+        """What it raises for what is not its own, or too short to be anybody's."""
 
-def _seal(cipher: AESGCM, text: bytes, bound_to: bytes) -> bytes:
-    # A random nonce of 96 bits is good for 2**32 contents under one key: more than an outbox ever sees.
-    nonce = os.urandom(NONCE_SIZE)
-    return SEALED + nonce + cipher.encrypt(nonce, text, bound_to)
+    def seal(self, text: bytes, place: bytes) -> bytes:
+        # A random nonce of 96 bits is good for 2**32 contents under one key: more than an outbox ever sees.
+        nonce = os.urandom(NONCE_SIZE)
+        return SEALED + nonce + self._aead.encrypt(nonce, text, place)
 
-
-def _open(cipher: AESGCM, stored: bytes, bound_to: bytes) -> bytes | None:
-    """None where it is not what that key has sealed for that place."""
-    from cryptography.exceptions import InvalidTag
-
-    start = len(SEALED) + NONCE_SIZE
-    try:
+    def open(self, stored: bytes, place: bytes) -> bytes | None:
+        """None where it is not what this key has sealed for that place."""
         if stored[:1] != SEALED:
             return None
-        return cipher.decrypt(stored[1:start], stored[start:], bound_to)
-    except (InvalidTag, ValueError):  # ValueError: too short to be sealed at all
-        return None
+        try:
+            return self._aead.decrypt(stored[1:_START], stored[_START:], place)
+        except self._refused:
+            return None
 
 
 def _of_entry(entry_id: int) -> bytes:

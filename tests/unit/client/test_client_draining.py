@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from voyado_async import ClientClosed, ConfigurationError, Event, Settings, VoyadoClient
 from voyado_async import client as client_module
 from voyado_async.drain.drainer import Drainer
-from voyado_async.events import DrainerStarted, DrainerStopped, Problem
+from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Problem
 
 
 def settings(folder: Path) -> Settings:
@@ -47,6 +48,25 @@ async def test_a_drainer_that_fails_is_told_and_begun_again(tmp_path: Path, monk
         assert await told.get() == Problem(where="drainer", code="RuntimeError")
         assert isinstance(await told.get(), DrainerStopped)
         assert isinstance(await told.get(), DrainerStarted)
+
+
+async def test_a_drainer_without_the_key_leaves_what_is_sealed_to_one_that_has_it(tmp_path: Path) -> None:
+    """It was started before there was a key. No entry moves under its hands."""
+    late: asyncio.Queue[Event] = asyncio.Queue()
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    with_key = msgspec.structs.replace(settings(tmp_path), seal_key="11" * 32)
+    async with VoyadoClient(settings(tmp_path), listeners=[late.put_nowait]):
+        assert isinstance(await late.get(), DrainerStarted)
+        async with VoyadoClient(with_key, drain=False) as shop:
+            entry = await shop.contacts.update("0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", {"city": "Lund"})
+            while (event := await late.get()) != Problem(where="drainer", code="OutboxSealed"):
+                assert isinstance(event, DrainerStopped), event
+            record = await shop.outbox.get(entry.id)
+            assert (record.state, record.slots, record.reason) == ("pending", 0, None)
+            async with asyncio.timeout(4), VoyadoClient(with_key, listeners=[told.put_nowait]):
+                while not isinstance(event := await told.get(), AttemptMade):
+                    pass
+                assert event.entry_id == entry.id
 
 
 async def test_a_client_whose_drainer_keeps_failing_still_closes_at_once(

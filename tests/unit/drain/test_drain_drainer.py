@@ -23,7 +23,7 @@ from voyado_async.delivery import (
     SlowDown,
 )
 from voyado_async.drain.policy import Schedule
-from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
+from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import AsRead, BreakerRecord, Learned, Settlement
@@ -776,15 +776,18 @@ async def test_after_a_fault_nothing_more_is_sent(world: World) -> None:
     assert len(world.carrier.sent) <= 3
 
 
-async def test_a_damaged_outbox_is_no_problem_of_the_spool_folder(world: World) -> None:
+@pytest.mark.parametrize("problem", [OutboxDamaged, OutboxSealed])
+async def test_what_is_wrong_with_the_outbox_is_no_problem_of_the_spool_folder(
+    world: World, problem: type[Exception]
+) -> None:
     async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
-        raise OutboxDamaged("damaged")
+        raise problem
 
     await world.start(second_road=road)
     assert world.task is not None
     await world.clock.until(world.task.done, within=10)
     task, world.task = world.task, None
-    assert isinstance(task.exception(), OutboxDamaged)
+    assert isinstance(task.exception(), problem)
 
 
 # two lanes, one contact -----------------------------------------------------------------------------------------------
