@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from voyado_async.errors import ConfigurationError, FileRefused, OutboxUnavailable
@@ -43,9 +43,14 @@ class Spool:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.access.make_folder(self.folder)
+            with suppress(PermissionError):
+                self.access.open_folder(self.folder)
             for entry in self.folder.iterdir():
                 if entry.name.startswith(".") and entry.name.endswith(f".xml{PART}"):
                     entry.unlink(missing_ok=True)
+                else:
+                    with suppress(PermissionError):  # another user's, who opens it to the group himself
+                        self.access.open_file(entry)
         except OSError as error:
             raise ConfigurationError(f"the spool folder {self.folder} cannot be used: {error.strerror}") from None
         if not os.access(self.folder, os.W_OK | os.X_OK):

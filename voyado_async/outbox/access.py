@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +43,8 @@ class Access(NamedTuple):
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode))
             return
+        import tempfile  # here: a look from outside need not know it
+
         folder, name = os.path.split(path)
         descriptor, aside = tempfile.mkstemp(prefix=f".{name}-", dir=folder)  # 0600
         try:

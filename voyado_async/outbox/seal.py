@@ -11,7 +11,6 @@ Names, states, times, the keys of entries and the ids of contacts stay as they a
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import ClassVar
 import msgspec
 
 from voyado_async.delivery import Draft
-from voyado_async.errors import OutboxSealed
+from voyado_async.errors import OutboxDamaged, OutboxSealed
 
 SEALED = b"\x01"
 """What is sealed begins with it; a content is JSON and never does. Behind it stand the nonce and the ciphertext."""
@@ -92,7 +91,7 @@ NOT_SEALED = Seal()
 
 
 class Sealed(Seal):
-    """What the data key can do. It is used by the threads of both connections at once, which AES-GCM here allows."""
+    """What the data key can do. The threads of both connections use it at once: it keeps nothing between two calls."""
 
     on = True
     suffix = ".sealed"
@@ -144,7 +143,7 @@ class Envelope(msgspec.Struct, frozen=True):
     hides_addresses: bool
     """It was made with a key: no address ever stood in it. One that was made without keeps them, since processes
     without a key may be writing to it at that moment."""
-    wrapped: tuple[str, ...]
+    wrapped: tuple[bytes, ...]
     """The data key, wrapped by each key of a configuration, newest first."""
 
     def __repr__(self) -> str:
@@ -158,7 +157,7 @@ def opened(fact: str | None, keys: Sequence[bytes], path: str) -> Seal:
     """
     if fact is None:
         return NOT_SEALED
-    envelope = msgspec.json.decode(fact, type=Envelope)
+    envelope = _envelope(fact, path)
     return Sealed(_unwrapped(envelope, keys, path)[0], hides_addresses=envelope.hides_addresses)
 
 
@@ -176,7 +175,7 @@ def renewed(fact: str | None, keys: Sequence[bytes], path: str, *, new: bool) ->
         data_key = os.urandom(KEY_SIZE)
         envelope = Envelope(new, tuple(_wrapped(data_key, key) for key in keys))
     else:
-        envelope = msgspec.json.decode(fact, type=Envelope)
+        envelope = _envelope(fact, path)
         data_key, place = _unwrapped(envelope, keys, path)
         mine = [_found(envelope, key) or _wrapped(data_key, key) for key in keys]
         newer = envelope.wrapped[:place]
@@ -184,11 +183,18 @@ def renewed(fact: str | None, keys: Sequence[bytes], path: str, *, new: bool) ->
     return msgspec.json.encode(envelope).decode()
 
 
+def _envelope(fact: str, path: str) -> Envelope:
+    try:
+        return msgspec.json.decode(fact, type=Envelope)
+    except msgspec.MsgspecError as error:
+        raise OutboxDamaged(f"{path} does not say how it is sealed ({error}); it was not touched") from None
+
+
 def _unwrapped(envelope: Envelope, keys: Sequence[bytes], path: str) -> tuple[bytes, int]:
     """The data key, and the first place at which one of the keys opens it."""
     for place, wrapped in enumerate(envelope.wrapped):
         for key in keys:
-            data_key = _Cipher(key).open(base64.b64decode(wrapped), _WRAPPED)
+            data_key = _Cipher(key).open(wrapped, _WRAPPED)
             if data_key is not None:
                 return data_key, place
     if not keys:
@@ -197,14 +203,14 @@ def _unwrapped(envelope: Envelope, keys: Sequence[bytes], path: str) -> tuple[by
     raise OutboxSealed(f"{path} is sealed with another key, and {told} not open it; it was not touched")
 
 
-def _found(envelope: Envelope, key: bytes) -> str | None:
+def _found(envelope: Envelope, key: bytes) -> bytes | None:
     """The data key as that key has wrapped it, where it has."""
     cipher = _Cipher(key)
-    return next((w for w in envelope.wrapped if cipher.open(base64.b64decode(w), _WRAPPED) is not None), None)
+    return next((wrapped for wrapped in envelope.wrapped if cipher.open(wrapped, _WRAPPED) is not None), None)
 
 
-def _wrapped(data_key: bytes, key: bytes) -> str:
-    return base64.b64encode(_Cipher(key).seal(data_key, _WRAPPED)).decode()
+def _wrapped(data_key: bytes, key: bytes) -> bytes:
+    return _Cipher(key).seal(data_key, _WRAPPED)
 
 
 # primitives -----------------------------------------------------------------------------------------------------------

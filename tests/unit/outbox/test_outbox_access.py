@@ -17,6 +17,7 @@ import pytest
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ConfigurationError
+from voyado_async.fallback.spool import Spool
 from voyado_async.outbox.access import OWNER, Access, like
 from voyado_async.outbox.lock import DrainRight
 from voyado_async.outbox.shelf import Answer, Shelf
@@ -144,6 +145,16 @@ async def test_a_file_that_somebody_else_keeps_to_himself_is_told(
     monkeypatch.setattr(os, "chmod", refuse)
     with pytest.raises(ConfigurationError, match=r"outbox.db is not the group's.*chmod 660"):
         await outbox_in(folder, Access(group))
+
+
+def test_a_spool_that_was_its_owners_becomes_the_groups(folder: Path, group: int) -> None:
+    before = Spool(folder / "spool")
+    before.prepare()
+    (folder / "spool" / "1.xml").touch(0o600)
+    os.chown(folder / "spool" / "1.xml", -1, os.getegid())
+    Spool(folder / "spool", access=Access(group)).prepare()
+    for path, mode in ((folder / "spool", 0o2770), (folder / "spool" / "1.xml", 0o660)):
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (mode, group)
 
 
 # two users ------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ STEP = 20
 GROW = {
     "counts": "`verify` counts one by one what the counters tell",
     "without_content": "`verify`",
+    "contents": "`verify` opens what is sealed",
     "passed_over": "`verify`",
     "unfinished": "`verify`",
     "states_in_lane": "`forget` tells once how much it is about to remove",

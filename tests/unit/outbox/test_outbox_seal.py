@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -146,6 +147,22 @@ def test_a_key_is_changed_in_three_steps_and_every_process_opens_throughout() ->
     assert not opens(alone, A), "out of use"
     assert again(alone, B, A) != alone, "a process of the second step that starts late brings it back"
     assert opened(alone, [B], "o.db").content(1, stored) == BODY
+
+
+def test_a_fact_that_cannot_be_read_is_damage_and_no_traceback() -> None:
+    with pytest.raises(OutboxDamaged, match="does not say how it is sealed"):
+        opened('{"hides_addresses":true,"wrapped":["no base64!"]}', [A], "o.db")
+
+
+def test_the_threads_of_both_connections_use_one_seal() -> None:
+    seal = opened(begun(A), [A], "o.db")
+
+    def use(number: int) -> bool:
+        rows = [(entry, bytes([number]) * entry) for entry in range(1, 400)]
+        return all(seal.content(*stored) == row[1] for stored, row in zip(seal.bodies(rows), rows, strict=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(use, range(8)))
 
 
 def test_the_fact_says_nothing_in_a_repr() -> None:
