@@ -557,7 +557,7 @@ class SqliteOutbox(OperatorPart):
         now = self._clock.now()
         for start in range(0, len(known), CHUNK):
             some = known[start : start + CHUNK]
-            pairs = as_json([(self.seal.lane(address), contact_id, mark) for address, contact_id, mark in some])
+            pairs = as_json([learned._replace(address=self.seal.lane(learned.address)) for learned in some])
             news = await self._rows("news_of_contacts", pairs=pairs, now=now, since=now - KNOWN_FOR)
             if news:
                 values = {"pairs": as_json(news), "now": now}
