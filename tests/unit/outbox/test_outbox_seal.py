@@ -14,7 +14,7 @@ import pytest
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import KeyConflict, OutboxDamaged, OutboxSealed
-from voyado_async.outbox.moves import messages
+from voyado_async.outbox.moves import SQL, messages
 from voyado_async.outbox.seal import NOT_SEALED, SEALED, Seal, opened, renewed
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
@@ -172,6 +172,23 @@ def test_the_fact_says_nothing_in_a_repr() -> None:
 
 
 # the outbox -----------------------------------------------------------------------------------------------------------
+
+
+WITH_CONTENT = {
+    "around", "holders", "holders_by_nature", "claim", "exhausted", "to_confirm", "newer_in_force", "in_force_after",
+    "newer_changes", "bodies", "body", "first_body", "contents",
+}  # fmt: skip
+"""Queries that read contents: what they find goes through `Seal.content` where the store reads it."""
+
+WRITING_CONTENT = {"add_bodies", "replace_body"}
+"""What these write comes from `Seal.bodies`; the others move what is stored from one row of an entry to another."""
+
+
+def test_every_query_that_has_to_do_with_contents_is_known_to_the_seal() -> None:
+    """A new one: open what it reads, or seal what it writes, and add it here and to the tests of planted values."""
+    found = {name for name in SQL.names() if re.search(r"\bcontent\b", re.sub(r"--.*", "", SQL[name]))}
+    others = {"spent_keys", "spend_keys", "keep_former_body", "fill_log"}
+    assert found - others == WITH_CONTENT | WRITING_CONTENT
 
 
 async def outbox_at(path: Path, *keys: bytes, read_only: bool = False) -> SqliteOutbox:
