@@ -17,7 +17,7 @@ from voyado_async.outbox import sqlite
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Mark
+from voyado_async.outbox.store import EntryFilter, Learned, Mark
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 
@@ -113,7 +113,7 @@ async def test_no_planted_value_is_readable_in_what_was_read_of_a_contact(
     shelf = Shelf(outbox.path, BASE_URL, outbox.seal)
     known = Answer(b'{"street":"PlantedStreet"}', 1, Mark(0, 0))
     await shelf.put(f"email:{mail(1)}", "id", known)
-    await outbox.remember_contacts([(f"email:{mail(1)}", ANNA, 0)])
+    await outbox.remember_contacts([Learned(f"email:{mail(1)}", ANNA, 0)])
     assert await shelf.get(f"email:{mail(1)}", "id") == known
     assert await outbox.contact_id(f"email:{mail(1)}") == ANNA
     assert planted_in(tmp_path) == (set() if keys else SEALED)
@@ -155,3 +155,6 @@ async def test_one_contact_has_one_lane_however_its_address_is_kept(outbox: Sqli
     assert await outbox.cancel(first, "x")
     assert [message.id for message in await outbox.claim(9, FAR, frozenset())] == [second]
     assert len({entry.lane for entry in await outbox.entries(EntryFilter())}) == 1
+    found = await outbox.entries(EntryFilter(address=f"email:{mail(1)}"))
+    assert [entry.id for entry in found] == [second, first]
+    assert [piece async for piece in outbox.select(EntryFilter(address=f"email:{mail(1)}"))] == [[second, first]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,9 +15,12 @@ from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import json_option, moment, shown, tell_json, tell_table
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
-from voyado_async.outbox.choosing import entries
+from voyado_async.outbox.choosing import as_known, entries
+from voyado_async.outbox.glance import fact_of
+from voyado_async.outbox.seal import HIDDEN, opened
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryRecord
+from voyado_async.outbox.store import EntryFilter, EntryRecord
+from voyado_async.settings import Settings
 
 COLUMNS = ("ID", "KIND", "STATE", "WRITTEN", "TRIES", "CONTACT", "REASON")
 
@@ -58,6 +62,14 @@ class ListReport(msgspec.Struct, frozen=True):
     """There are more than `--limit`."""
 
 
+def _found(database: sqlite3.Connection, settings: Settings, which: EntryFilter) -> list[EntryRecord]:
+    if which.address is not None:
+        # An address can only be looked for as a sealed outbox knows it. All else is looked for without a key.
+        seal = opened(fact_of(database, "seal"), settings.seal_keys, str(settings.outbox_path))
+        which = as_known(which, seal)
+    return entries(database, which)
+
+
 @click.command("list")
 @filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="So many at most.")
@@ -67,7 +79,7 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
     """List entries, newest first, without their content."""
     settings = invocation.settings()
     wanted = filter_of(**filters, limit=limit + 1)
-    found = look_at(settings, partial(entries, which=wanted))
+    found = look_at(settings, partial(_found, settings=settings, which=wanted))
     report = ListReport(str(settings.outbox_path), [report_of(entry) for entry in found[:limit]], len(found) > limit)
     if as_json:
         tell_json(report)
@@ -80,7 +92,7 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
 
 def report_of(entry: EntryRecord) -> EntryReport:
     """An entry of the outbox for a report."""
-    address, _, value = entry.lane.partition(":")
+    address, _, value = entry.lane.removeprefix(HIDDEN).partition(":")
     return EntryReport(
         id=entry.id,
         kind=entry.kind,

@@ -15,6 +15,7 @@ import msgspec
 
 from voyado_async.outbox.looking import counts, first_written, lanes_of, struct_of
 from voyado_async.outbox.moves import SQL, as_json, contact_lane
+from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 
@@ -49,6 +50,11 @@ def sources(which: EntryFilter, most: int) -> frozenset[str]:
         found = {_BY_STATE[state] for state in which.states}
         return frozenset(found - {"ids_sending"} if "ids_waiting" in found else found)
     return frozenset()
+
+
+def as_known(which: EntryFilter, seal: Seal) -> EntryFilter:
+    """The filter with the address as the database knows it. Pure."""
+    return which if which.address is None else msgspec.structs.replace(which, address=seal.lane(which.address))
 
 
 def chosen(database: sqlite3.Connection, which: EntryFilter) -> Iterator[list[int]]:

@@ -51,7 +51,12 @@ def blank(look: Callable[[sqlite3.Connection], R]) -> R:
 
 def bound_to(database: sqlite3.Connection) -> str | None:
     """The Engage that the outbox belongs to; None before the first opening with a base URL."""
-    row = database.execute(SQL["fact"], {"name": "base_url"}).fetchone()
+    return fact_of(database, "base_url")
+
+
+def fact_of(database: sqlite3.Connection, name: str) -> str | None:
+    """One thing that the outbox knows of itself."""
+    row = database.execute(SQL["fact"], {"name": name}).fetchone()
     return None if row is None else str(row[0])
 
 

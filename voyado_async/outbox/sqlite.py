@@ -37,6 +37,7 @@ from voyado_async.outbox.glance import (
     bound_to,
     check_size,
     check_sqlite,
+    fact_of,
     in_snapshot,
     readable_schema,
     refuse_another,
@@ -505,7 +506,8 @@ class SqliteOutbox(OperatorPart):
         return choosing.record(rows[0])
 
     async def entries(self, which: EntryFilter) -> list[EntryRecord]:
-        return await self._read(partial(in_snapshot, look=partial(choosing.entries, which=which)))
+        look = partial(choosing.entries, which=choosing.as_known(which, self.seal))
+        return await self._read(partial(in_snapshot, look=look))
 
     async def rejected(self, limit: int) -> list[EntryRecord]:
         return await self.entries(EntryFilter(states=(State.REJECTED,), limit=limit))
@@ -557,7 +559,7 @@ class SqliteOutbox(OperatorPart):
         now = self._clock.now()
         for start in range(0, len(known), CHUNK):
             some = known[start : start + CHUNK]
-            pairs = as_json([learned._replace(address=self.seal.lane(learned.address)) for learned in some])
+            pairs = as_json([(self.seal.lane(address), *told) for address, *told in some])
             news = await self._rows("news_of_contacts", pairs=pairs, now=now, since=now - KNOWN_FOR)
             if news:
                 values = {"pairs": as_json(news), "now": now}
@@ -641,7 +643,7 @@ def prepare(
                 raise _needs_base_url(path)
             if version:
                 refuse_another(path, bound_to(database), base_url)
-                opened(_fact_of(database, "seal"), seal_keys, path)
+                opened(fact_of(database, "seal"), seal_keys, path)
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA secure_delete = ON")  # no key that is out of use stays readable
             taken: list[str] = []
@@ -677,11 +679,6 @@ def _make(path: str, access: Access) -> None:
             raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written")
     except OSError as error:
         raise ConfigurationError(f"VOYADO_OUTBOX: {path} cannot be written ({error.strerror})") from error
-
-
-def _fact_of(database: sqlite3.Connection, name: str) -> str | None:
-    row = database.execute(SQL["fact"], {"name": name}).fetchone()
-    return None if row is None else str(row[0])
 
 
 def _bind(database: sqlite3.Connection, base_url: str | None, seal_keys: Sequence[bytes], path: str) -> None:

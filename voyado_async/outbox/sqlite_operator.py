@@ -88,7 +88,7 @@ class OperatorPart:
     # choosing ---------------------------------------------------------------------------------------------------------
 
     async def select(self, which: EntryFilter) -> AsyncIterator[list[int]]:
-        pieces = await self._read(partial(choosing.chosen, which=which))
+        pieces = await self._read(partial(choosing.chosen, which=choosing.as_known(which, self.seal)))
         while piece := await self._read(lambda c: next(pieces, None)):
             yield piece
 
@@ -277,7 +277,7 @@ class OperatorPart:
         def look(c: sqlite3.Connection) -> Held:
             who = {"lane": known_as, "contact": named}
             known = c.execute(SQL["addresses_of"], who).fetchall()
-            lanes = looking.lanes_of(c, lane, named)
+            lanes = looking.lanes_of(c, known_as, named)
             states: dict[State, int] = {}
             files: set[LocalFile] = set()
             for one in sorted(lanes):

@@ -462,6 +462,22 @@ def test_check_tells_of_the_seal(call: Call, home: Path, filled: None, monkeypat
     assert (code, lines["outbox"]) == (1, "failed")
 
 
+def test_a_contact_is_listed_by_the_address_of_a_sealed_outbox(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOYADO_CONTACT_KEY", "email")
+    monkeypatch.setenv("VOYADO_SEAL_KEY", "11" * 32)
+    for name in ("anna", "bo"):
+        written = call("enqueue", "new-contact", "-", stdin=json.dumps({"email": f"{name}@example.com"}))
+        assert written.exit_code == 0, written.output
+    entries = read(call, "list", "--contact", "ANNA@example.com")["entries"]
+    assert [(entry["id"], entry["contact"]) for entry in entries] == [(1, "email:***")]
+    dropped = read(call, "discard", "--contact", "anna@example.com", "--reason", "x", "--dry-run")
+    assert dropped["selected"] == 1
+    monkeypatch.delenv("VOYADO_SEAL_KEY")
+    assert len(read(call, "list")["entries"]) == 2
+    refused = call("list", "--contact", "anna@example.com")
+    assert (refused.exit_code, "is sealed" in refused.output) == (2, True)
+
+
 COMMANDS = [("migrate",), ("show", "1"), ("verify",), ("replay",), ("replay", "--dry-run"), ("export", "x"), ("drain",)]
 
 

@@ -66,8 +66,8 @@ def test_without_a_key_what_is_sealed_is_told_and_never_taken_for_a_content() ->
     assert NOT_SEALED.content(7, BODY) is BODY
     with pytest.raises(OutboxSealed, match=r"entry 7 is sealed.*VOYADO_SEAL_KEY"):
         NOT_SEALED.content(7, stored)
-    rows = [(7, "receipt", stored, 1, "contact:a", 0, 0, 0, 0, None, None)]
-    with pytest.raises(OutboxSealed):
+    rows = [(7, "receipt", stored, 1, "contact:a", 0, 0, 0, 0, None, None, 0)]
+    with pytest.raises(OutboxSealed, match="entry 7"):
         list(messages(rows, NOT_SEALED))
 
 
