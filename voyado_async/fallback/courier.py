@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from voyado_async.delivery import BulkCarrier, BulkTurn, FileForm, Message, NoFileForm
-from voyado_async.errors import FileRefused, InvalidEntry, UploadFailed
+from voyado_async.errors import FileRefused, InvalidEntry, TransitionRefused, UploadFailed
 from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
@@ -177,7 +177,10 @@ class Courier:
         self._next_cleaning = now + plans.milliseconds(HOUSEKEEPING)
 
     async def _withdraw(self, file: FileRecord, now: int, notes: Notes) -> None:
-        await self._store.update_file(file.id, state=FileState.WITHDRAWN, now=now, entries_to=State.EXHAUSTED)
+        try:
+            await self._store.update_file(file.id, state=FileState.WITHDRAWN, now=now, entries_to=State.EXHAUSTED)
+        except TransitionRefused:
+            return  # a person did so this moment
         await in_thread(self._spool.remove, file.name)
         notes.withdrawn.append(file.name)
         notes.again = True
@@ -189,9 +192,12 @@ class Courier:
         for file in await self._store.files(open_only=True):
             if file.state != FileState.SPOOLED or file.carried:
                 continue
-            moved = await self._store.update_file(
-                file.id, state=FileState.WITHDRAWN, now=now, entries_to=State.PENDING, outage_only=True
-            )
+            try:
+                moved = await self._store.update_file(
+                    file.id, state=FileState.WITHDRAWN, now=now, entries_to=State.PENDING, outage_only=True
+                )
+            except TransitionRefused:
+                continue  # a person withdrew or carried it this moment
             if moved:
                 await in_thread(self._spool.remove, file.name)
                 notes.withdrawn.append(file.name)

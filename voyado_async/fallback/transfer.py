@@ -12,7 +12,7 @@ from voyado_async.errors import TransitionRefused, UploadFailed
 from voyado_async.fallback import plans
 from voyado_async.fallback.plans import FileState, UploadStep
 from voyado_async.fallback.report import Notes
-from voyado_async.fallback.spool import PART, Spool
+from voyado_async.fallback.spool import PART, Spool, telling
 from voyado_async.fallback.thread import in_thread
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord, Outbox
@@ -68,7 +68,10 @@ class Transfer:
 
     async def lose(self, file: FileRecord, now: int, notes: Notes) -> None:
         """Its copy is gone or damaged and it never left: its entries go into another file."""
-        await self._store.update_file(file.id, state=FileState.LOST, now=now, entries_to=State.EXHAUSTED)
+        try:
+            await self._store.update_file(file.id, state=FileState.LOST, now=now, entries_to=State.EXHAUSTED)
+        except TransitionRefused:
+            return  # a person withdrew it this moment, or has carried it
         await in_thread(self._spool.remove, file.name)
         notes.lost.append(file.name)
         notes.again = True
@@ -159,7 +162,11 @@ class Transfer:
                 await self._mark([file], plans.LOST, now)
                 return
             case UploadStep.SEND:
-                await remote.stage(self._spool.path(file.name), folder, file.name)
+                with telling():
+                    try:
+                        await remote.stage(self._spool.path(file.name), folder, file.name)
+                    except FileNotFoundError:
+                        return  # a person withdrew it this moment; what else became of it the next step finds out
                 if not await self._begin(file, now):
                     await remote.discard(folder, file.name)
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -647,6 +648,95 @@ async def test_a_file_that_is_withdrawn_by_hand_during_its_upload_never_gets_its
     await shop.step(5)
     assert shop.engage.files == {}
     assert await shop.states(ids) == [State.PENDING]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_file_that_a_person_withdraws_just_before_its_upload_stops_nothing(shop: Shop, lost: bool) -> None:
+    """Between the look at the server and the upload its local copy goes; `lost`: that was gone before."""
+    shop.engage.trouble = UploadFailed("unreachable", "no")
+    ids = await shop.exhaust(sale(1))
+    (name,) = (await shop.step(5)).spooled
+    copy = shop.settings.spool_path / name
+    if lost:
+        copy.unlink()
+    there = shop.engage.size
+
+    async def withdraw(folder: str, wanted: str) -> int | None:
+        assert await shop.store.withdraw([name]) == [name]
+        copy.unlink(missing_ok=True)
+        shop.engage.size = there  # type: ignore[method-assign]
+        return None
+
+    shop.engage.trouble = None
+    shop.engage.size = withdraw  # type: ignore[method-assign]
+    report = await shop.step(5)
+    assert report.problem is None
+    assert shop.engage.files == {}
+    assert (await shop.files())[0].state == FileState.WITHDRAWN
+    await shop.step(5)
+    assert await shop.states(ids) == [State.UPLOADED]
+
+
+async def test_a_copy_that_cannot_be_read_is_a_matter_of_the_disk(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(local: Path, folder: str, name: str) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(shop.engage, "stage", broken)
+    ids = await shop.exhaust(sale(1))
+    with pytest.raises(OutboxUnavailable, match="spool folder"):
+        await shop.step(5)
+    assert await shop.states(ids) == [State.SPOOLED]
+
+
+@pytest.mark.parametrize("carried", [False, True])
+async def test_a_person_who_is_quicker_with_a_file_than_the_courier_stops_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, carried: bool
+) -> None:
+    """The API is back and the file would be withdrawn; a person does so this moment, or has carried it."""
+    shop.engage.trouble = UploadFailed("unreachable", "no")
+    ids = await shop.exhaust(sale(1))
+    await shop.step(5)
+    (record,) = await shop.files()
+    update = shop.store.update_file
+
+    async def quicker(file_id: int, **changes: Any) -> int:
+        monkeypatch.setattr(shop.store, "update_file", update)
+        now = shop.clock.now()
+        if carried:
+            await update(file_id, state="uploaded", now=now, entries_to=State.UPLOADED, carried=True)
+        else:
+            await update(file_id, state="withdrawn", now=now, entries_to=State.EXHAUSTED)
+        return await update(file_id, **changes)
+
+    monkeypatch.setattr(shop.store, "update_file", quicker)
+    await shop.step(1, api_healthy=True)
+    assert (await shop.files())[0].state == (FileState.UPLOADED if carried else FileState.WITHDRAWN)
+    assert (await shop.states(ids))[0] == (State.UPLOADED if carried else State.PENDING)
+    assert (shop.settings.spool_path / record.name).exists()  # a person's own, who removes it, or has to carry it
+
+
+async def test_a_file_that_never_got_complete_may_be_withdrawn_by_a_person_first(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await shop.exhaust(sale(1), sale(2, BO))
+    spool_file, update = shop.store.spool_file, shop.store.update_file
+
+    async def discard_one(record: FileRecord, entry_ids: Sequence[int], *rest: Any) -> list[int]:
+        await shop.store.discard([ids[0]], named=True, reason="unwanted", action=1)
+        return await spool_file(record, entry_ids, *rest)
+
+    async def quicker(file_id: int, **changes: Any) -> int:
+        monkeypatch.undo()
+        await update(file_id, state="withdrawn", now=shop.clock.now(), entries_to=State.EXHAUSTED)
+        return await update(file_id, **changes)
+
+    monkeypatch.setattr(shop.store, "spool_file", discard_one)
+    monkeypatch.setattr(shop.store, "update_file", quicker)
+    await shop.step(5)
+    assert shop.engage.files == {}
+    assert await shop.states(ids) == [State.DISCARDED, State.EXHAUSTED]
+    await shop.step(5)
+    assert await shop.states(ids) == [State.DISCARDED, State.UPLOADED]
 
 
 async def test_an_entry_that_is_discarded_while_its_file_is_written_does_not_leave(
