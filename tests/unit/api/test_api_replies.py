@@ -339,12 +339,22 @@ def test_a_shop_clock_that_was_ahead_makes_nobody_else_of_us(redeemed_on: int, a
         ("Fri, 14 Mar 2025 08:00:00 GMT", "3", 0),
         ("Fri, 14 Mar 2025 08:10:01 GMT", None, 0),
         ("Fri, 14 Mar 2025 08:00:00 -0000", None, 600_000),
+        ("Fri, 14 Mar 2025 10:00:00 +0200", None, 600_000),
         ("yesterday", None, 0),
         (None, None, 0),
     ],
 )
-def test_an_answers_date_tells_how_far_our_clock_is_ahead(date: str | None, age: str | None, ahead: int) -> None:
-    assert replies.ahead_of(date, age, 1_741_939_800_000) == ahead  # 2025-03-14T08:10:00Z
+def test_an_answers_date_tells_how_far_our_clock_is_ahead(
+    date: str | None, age: str | None, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        found = replies.ahead_of(date, age, 1_741_939_800_000)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == ahead  # 2025-03-14T08:10:00Z
 
 
 @pytest.mark.parametrize(("off", "ours"), [(0, True), (999, True), (-999, True), (1000, False)])
@@ -452,6 +462,12 @@ def test_several_matches_are_told_with_their_ids_as_far_as_engage_tells_them(det
     body = msgspec.json.encode({"errorCode": "MultipleMatches"} | details)
     found = replies.looked_for(message(), says(409, body=body))
     assert found == Rejected("MultipleMatches", 409, duration_ms=12, contact_ids=ids)
+
+
+def test_contacts_are_told_of_several_matches_only() -> None:
+    """Whatever else names contacts, there is nothing for a person to choose among."""
+    body = msgspec.json.encode({"errorCode": "ValidationError", "messageDetails": {"multipleMatchesFound": [GUID]}})
+    assert replies.looked_for(message(), says(400, body=body)) == Rejected("ValidationError", 400, duration_ms=12)
 
 
 def test_several_matches_in_plain_text_are_told_without_ids() -> None:

@@ -72,6 +72,13 @@ RULES: list[tuple[str, Outcome, State, int, dict[str, Any]]] = [
         {"reason": "MultipleMatches (may have happened): a, b, c, d, e, f, g, h, i, j and 2 more"},
     ),
     (
+        "eleven contacts",
+        Rejected("MultipleMatches", 409, contact_ids=tuple("abcdefghijk")),
+        P,
+        0,
+        {"reason": "MultipleMatches: a, b, c, d, e, f, g, h, i, j and 1 more"},
+    ),
+    (
         "ten contacts",
         Rejected("MultipleMatches", 409, contact_ids=tuple("abcdefghij")),
         P,

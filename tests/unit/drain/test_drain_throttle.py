@@ -118,3 +118,28 @@ def test_two_429s_to_requests_that_went_out_one_after_the_other_halve_it_twice()
     assert throttle.rate == 20
     throttle.slow_down(12.0, None, sent=10.0)
     assert throttle.rate == 10
+
+
+def test_what_has_its_place_leaves_apart_from_what_left_before_however_late_it_is() -> None:
+    throttle = Throttle(40)
+    assert throttle.wait_to_leave(0.0) == 0.0
+    throttle.leave(10.0)
+    assert throttle.wait_to_leave(10.0) == pytest.approx(1 / 40)
+    assert throttle.wait_to_leave(10.01) == pytest.approx(1 / 40 - 0.01)
+    assert throttle.wait_to_leave(10.1) == 0.0
+    throttle.leave(10.2)
+    assert throttle.wait_to_leave(10.2) == pytest.approx(1 / 40)
+
+
+def test_a_rounding_is_not_waited_for() -> None:
+    throttle = Throttle(1)
+    throttle.leave(10.0)
+    assert throttle.wait_to_leave(11.0 - 1e-9) == 0.0
+    assert throttle.wait_to_leave(11.0 - 1e-3) == pytest.approx(1e-3)
+
+
+def test_a_lowered_rate_keeps_what_leaves_further_apart() -> None:
+    throttle = Throttle(40)
+    throttle.slow_down(0.0, None)
+    throttle.leave(10.0)
+    assert throttle.wait_to_leave(10.0) == pytest.approx(1 / 20)

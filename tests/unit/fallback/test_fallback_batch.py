@@ -8,7 +8,7 @@ import pytest
 from file_forms import plan_files
 
 from voyado_async.delivery import FileFamily, FileForm, Kind, Message, NoFileForm
-from voyado_async.fallback.batch import Batch, ChangeOrder, Head
+from voyado_async.fallback.batch import Batch, ChangeOrder, Head, contact_fields
 
 
 def receipt(lines: int = 1, key: str = "contactId", contact_type: str = "Member", subject: str = "anna") -> FileForm:
@@ -54,7 +54,26 @@ def test_changes_of_one_contact_become_one_record() -> None:
     (file,) = plan_files(enumerate(forms), 5)
     assert file.lines == 2
     assert [[part.entry_id for part in record.parts] for record in file.records()] == [[0, 2], [1]]
+    assert [[part.form for part in record.parts] for record in file.records()] == [[forms[0], forms[2]], [forms[1]]]
     assert list(file.pages(2)) == [[(0, 0), (0, 2)], [(1, 1)]]
+
+
+def test_every_contact_has_a_record_of_its_own() -> None:
+    (file,) = plan_files(enumerate([contact({}, subject=name) for name in "abcda"]), 5)
+    assert list(file.pages(9)) == [[(0, 0), (0, 4), (1, 1), (2, 2), (3, 3)]]
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ({}, {}),
+        ({"city": "Lund", "contactType": "Member"}, {"city": "Lund"}),
+        ({"city": "Lund", "preferences": {"acceptsEmail": True}}, {"city": "Lund", "acceptsEmail": True}),
+        ({"preferences": None}, {}),
+    ],
+)
+def test_a_contacts_fields_stand_flat_in_a_file_and_without_its_type(values: Any, fields: Any) -> None:
+    assert contact_fields(values) == fields
 
 
 def test_changes_of_one_contact_fill_a_file_when_they_are_twice_as_many_as_its_lines() -> None:
