@@ -120,7 +120,12 @@ class InlineConnection:
                 await asyncio.sleep(0)
             if self.dead:
                 await asyncio.get_running_loop().create_future()
-            result = work(self.connection)
+            try:
+                result = work(self.connection)
+            except BaseException:
+                if self.dead:  # it died over it
+                    await asyncio.get_running_loop().create_future()
+                raise
         for _ in range(self.hops()):
             await asyncio.sleep(0)
         return result

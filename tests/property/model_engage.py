@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from fakes import FakeClock
 
 from voyado_async.api.routes import EngageRequest
-from voyado_async.delivery import Failure, Kind, Reply, Request
+from voyado_async.delivery import Failure, Reply, Request
 from voyado_async.errors import UploadFailed
 from voyado_async.fallback.spool import part_name
 from voyado_async.kinds.call import Operation
+from voyado_async.sandbox import import_xml
 
 PATIENCE = 65.0
 """Seconds after which the client gives up."""
@@ -32,6 +34,9 @@ LONGEST_AFTER = 9.9
 KNOWN = {400, 401, 403, 404, 409, 429}
 """Answers by which nothing was done."""
 CHANGES = {Operation.REDEEM, Operation.SEND_RECEIPT, Operation.UPDATE_CONTACT, Operation.CREATE_CONTACT}
+BULK = {Operation.BULK_CREATE, Operation.BULK_UPDATE}
+FOLDERS = ("contacts", "redemptions", "transactions")
+"""In the order in which Engage imports them (ref 6.3)."""
 HTML = b"<html><body>Bad gateway</body></html>"
 
 
@@ -60,16 +65,22 @@ class Fault(StrEnum):
 
 
 class Model:
-    """`send` stands where the package's `Http` stands. Faults are taken one by one, then everything works."""
+    """`send` stands where the package's `Http` stands. Faults are taken one by one, then everything works.
 
-    def __init__(self, clock: FakeClock) -> None:
+    Files are read as they were really written, by the sandbox's reader, which shares no code with the writer. A bulk
+    request lands within `period` seconds, or is skipped in silence.
+    """
+
+    def __init__(self, clock: FakeClock, chance: random.Random, period: float) -> None:
         self.clock = clock
+        self.chance = chance
+        self.period = period
         self.emails: dict[str, str] = {}
         self.cities: dict[str, str] = {}
         self.applied: dict[str, list[int]] = {}
         """The numbers of the changes that each contact got, in order."""
         self.by_file: dict[str, list[int]] = {}
-        """Where among them those stand that a file brought."""
+        """Where among them those stand that a file or a bulk request brought."""
         self.redeemed: dict[str, tuple[int, bool]] = {}
         """When (ms), and whether by us."""
         self.receipts: set[str] = set()
@@ -87,7 +98,9 @@ class Model:
         self._sent: set[str] = set()
         """Whose request may have taken effect."""
         self._looked: set[str] = set()
-        self.folder: dict[tuple[str, str], int] = {}
+        self._landing: dict[asyncio.Task[None], Callable[[], None]] = {}
+        self._batches = 0
+        self.folder: dict[tuple[str, str], bytes] = {}
         self.remote_fails = False
 
     def add_contact(self, contact_id: str, email: str) -> None:
@@ -100,7 +113,6 @@ class Model:
     async def send(self, request: Request, *, within: float | None = None) -> Reply:
         assert isinstance(request, EngageRequest)
         operation = request.operation
-        self.hits[f"request {operation}"] += 1
         subject = self._subject(request) if operation in CHANGES else None
         if subject is not None:
             self._audit(operation, subject)
@@ -148,7 +160,13 @@ class Model:
             return self._refuse(403, "Forbidden")
         fault = self.faults.popleft() if self.faults else None
         if fault is None:
-            await self.clock.sleep(0.05)
+            try:
+                await self.clock.sleep(0.05)
+            except asyncio.CancelledError:
+                # Its client is gone, what it has sent is on its way: it takes effect later, or never arrives.
+                if request.operation in CHANGES and self.chance.random() < 0.5:
+                    self._later(request, self.chance.uniform(0, LONGEST_AFTER))
+                raise
             return self._do(request)
         self.hits[f"fault {fault}"] += 1
         changes = request.operation in CHANGES
@@ -218,6 +236,10 @@ class Model:
             task.cancel()
             self._do(request)
         self._late.clear()
+        for task, land in list(self._landing.items()):
+            task.cancel()
+            land()
+        self._landing.clear()
 
     @staticmethod
     def _refuse(status: int, code: str) -> Reply:
@@ -259,6 +281,8 @@ class Model:
             case Operation.SEND_RECEIPT:
                 self.receipts.add(self._subject(request))
                 return Reply(202)
+            case Operation.BULK_CREATE | Operation.BULK_UPDATE:
+                return self._queue(request)
         raise AssertionError(request.operation)
 
     def _of(self, contact_id: str) -> list[str]:
@@ -270,6 +294,34 @@ class Model:
         when, _ = self.redeemed.get(subject, (None, False))
         moment = None if when is None else datetime.fromtimestamp(when / 1000, UTC).isoformat()
         return {"id": subject, "redeemed": when is not None, "redeemedOn": moment}
+
+    def _queue(self, request: EngageRequest) -> Reply:
+        """A bulk request is taken, and worked off when Engage likes."""
+        rows = json.loads(request.body)
+
+        def land() -> None:
+            if self.chance.random() < 0.2:
+                self.hits["bulk request skipped in silence"] += 1
+                return
+            self.hits["bulk request worked off"] += 1
+            for row in rows:
+                known = self.emails.get(row["email"])
+                if request.operation is Operation.BULK_UPDATE and known is not None:
+                    self.change(known, row["city"], by_file=True)
+                elif request.operation is Operation.BULK_CREATE and known is None:
+                    self.create(row["email"], row["city"])
+
+        async def later() -> None:
+            await self.clock.sleep(self.chance.uniform(0, self.period - 1))
+            del self._landing[task]
+            land()
+
+        self._batches += 1
+        task = asyncio.create_task(later())
+        self._landing[task] = land
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return self._say(202, f"batch-{self._batches}")
 
     # what is done -----------------------------------------------------------------------------------------------------
 
@@ -288,21 +340,31 @@ class Model:
     def redeem(self, subject: str, *, by_us: bool) -> None:
         self.redeemed[subject] = (self.clock.now(), by_us)
 
-    def overwritten(self, together: set[tuple[int, int]], known: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
-        """Pairs (older, newer) of changes of one contact of which the older one came after the newer, against the
-        promise.
+    def overwritten(
+        self,
+        entries: Mapping[int, int],
+        together: set[tuple[int, int]],
+        known: dict[tuple[int, int], int],
+        excused: Callable[[int, int], bool],
+    ) -> list[tuple[int, int]]:
+        """Pairs (older, newer) of entries of one contact of which the older one's value came after the newer one's,
+        against the promise. `entries` tells which entry wrote a number, `excused` whose order a person gave up.
 
         Where both went over the API, a look-up has told that they are one contact's. Of what files brought nobody may
         have known it: of the newer one, before so many changes had been applied (`known`); of the older one, before its
         file was complete, so that they have to have been one when the newer one was written (`together`).
         """
-        return [
-            (late, early)
-            for contact, numbers in self.applied.items()
-            for place, late in enumerate(numbers)
-            for before, early in enumerate(numbers[:place])
-            if late < early and self._might_know(contact, place, before, (late, early), together, known)
-        ]
+        found = []
+        for contact, numbers in self.applied.items():
+            order = [entries[number] for number in numbers]
+            for place, late in enumerate(order):
+                for before, early in enumerate(order[:place]):
+                    pair = (late, early)
+                    if late >= early or excused(late, early):
+                        continue
+                    if self._might_know(contact, place, before, pair, together, known):
+                        found.append(pair)
+        return found
 
     def _might_know(
         self, contact: str, place: int, before: int, pair: tuple[int, int],
@@ -323,14 +385,15 @@ class Model:
         yield self
 
     async def listing(self, folder: str) -> dict[str, int]:
-        return {name: size for (there, name), size in self.folder.items() if there == folder}
+        return {name: len(text) for (there, name), text in self.folder.items() if there == folder}
 
     async def size(self, folder: str, name: str) -> int | None:
-        return self.folder.get((folder, name))
+        there = self.folder.get((folder, name))
+        return None if there is None else len(there)
 
     async def stage(self, local: Path, folder: str, name: str) -> None:
         await self.clock.sleep(0.1)
-        self.folder[folder, part_name(name)] = local.stat().st_size
+        self.folder[folder, part_name(name)] = local.read_bytes()
 
     async def publish(self, folder: str, name: str, size: int) -> None:
         await self.clock.sleep(0.1)
@@ -343,36 +406,38 @@ class Model:
     async def remove_part(self, folder: str, part: str) -> None:
         self.folder.pop((folder, part), None)
 
-    async def take_files(
-        self, contents: Callable[[str], Awaitable[list[tuple[Kind, bytes]]]], *, skip: bool = False
-    ) -> int:
-        """Engage imports what lies there, contacts first. `skip`: a major error, and nothing of it is done."""
-        taken = 0
-        for folder, name in sorted(self.folder, key=lambda key: (key[1].rpartition("_")[2], key[1])):
-            if not re.fullmatch(r"[0-9_]+[a-z]+\.xml", name):
-                continue
-            entries = await contents(name)
-            if not skip:
-                for kind, body in entries:
-                    self._import(kind, json.loads(body))
-            del self.folder[folder, name]
-            taken += 1
+    def import_files(self, *, skips: float = 0.0) -> int:
+        """Engage imports what lies there, in its order; what is being uploaded stays. Of the contacts, redemptions and
+        receipts it leaves out this part in silence; 1.0: a major error, and nothing of any file is taken."""
+        ready = [key for key in self.folder if not key[1].startswith(".")]
+        for folder, name in sorted(ready, key=lambda key: (FOLDERS.index(key[0]), key[1])):
+            root = import_xml.parse(self.folder.pop((folder, name)))
+            if skips < 1:
+                getattr(self, f"_import_{folder}")(root, skips)
+        return len(ready)
+
+    def _takes(self, skips: float) -> bool:
+        taken = self.chance.random() >= skips
+        self.hits["row of a file taken" if taken else "row of a file left out in silence"] += 1
         return taken
 
-    def _import(self, kind: Kind, content: dict[str, dict[str, str]]) -> None:
-        match kind:
-            case Kind.RECEIPT:
-                self.receipts.add(str(content["uniqueReceiptId"]))
-            case Kind.REDEEM:
-                self.redeemed.setdefault(str(content["assignmentId"]), (self.clock.now(), True))
-            case Kind.CONTACT_CREATE:
-                contact = content["contact"]
-                if contact["email"] in self.emails:
-                    self.change(self.emails[contact["email"]], contact["city"], by_file=True)
-                else:
-                    self.create(contact["email"], contact["city"])
-            case Kind.CONTACT_UPDATE:
-                named = content["address"]["value"]
-                contact_id = self.emails.get(named, named)
-                if contact_id in self.cities:
-                    self.change(contact_id, content["changes"]["city"], by_file=True)
+    def _import_contacts(self, root: Any, skips: float) -> None:
+        for row in import_xml.contacts(root)[0]:
+            if not self._takes(skips):
+                continue
+            key = row.fields.get("contactId") or self.emails.get(row.fields["email"])
+            if key is None:
+                self.create(row.fields["email"], row.fields["city"])
+            elif key in self.cities and "city" in row.fields:
+                self.change(key, row.fields["city"], by_file=True)
+
+    def _import_redemptions(self, root: Any, skips: float) -> None:
+        for row in import_xml.redemptions(root):
+            if self._takes(skips):
+                self.redeemed.setdefault(row["couponId"], (self.clock.now(), True))
+
+    def _import_transactions(self, root: Any, skips: float) -> None:
+        for row in import_xml.transactions(root):
+            key = row["contact"]["matchKey"]
+            if (key in self.cities or key in self.emails) and self._takes(skips):  # else ignored in silence (ref 6.5)
+                self.receipts.add(row["uniqueReceiptId"])

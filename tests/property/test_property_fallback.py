@@ -2,14 +2,12 @@
 land when they like, requests applied up to 10 s after their client has gone, skips in silence, crashes.
 
 `test_property_outbox` holds the whole outbox to its promise; here the second road is walked at its own pace, so that
-each run sees several outages. Engage reads the very XML, by the sandbox's reader, which shares no code with the writer.
-``VOYADO_PROPERTY=long`` looks for longer.
+each run sees several outages. ``VOYADO_PROPERTY=long`` looks for longer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import tempfile
@@ -26,20 +24,17 @@ from model_engage import Fault, Model
 
 from voyado_async.api.bulk import EngageBulk
 from voyado_async.api.carrier import EngageCarrier
-from voyado_async.api.routes import EngageRequest, routes_of
-from voyado_async.delivery import BulkTurn, Draft, Reply, Request
+from voyado_async.api.routes import routes_of
+from voyado_async.delivery import BulkTurn, Draft
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import Event, Problem
 from voyado_async.fallback import courier, transfer, writing
 from voyado_async.fallback.courier import Courier
-from voyado_async.fallback.spool import part_name
 from voyado_async.kinds import contact_create, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
-from voyado_async.kinds.call import Operation
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import FINAL, State
-from voyado_async.sandbox import import_xml
 from voyado_async.settings import Settings
 
 T = TypeVar("T")
@@ -69,83 +64,12 @@ async def inline(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return call(*args, **kwargs)
 
 
-class Engage(Model):
-    """The model, which here also reads files and works off bulk requests."""
-
-    def __init__(self, clock: FakeClock, chance: random.Random) -> None:
-        super().__init__(clock)
-        self._chance = chance
-        self.bytes: dict[str, bytes] = {}
-        self.batches = 0
-
-    async def send(self, request: Request, *, within: float | None = None) -> Reply:
-        assert isinstance(request, EngageRequest)
-        if request.operation not in (Operation.BULK_CREATE, Operation.BULK_UPDATE):
-            return await super().send(request, within=within)
-        self.batches += 1
-        return await self._answer(request)
-
-    def _do(self, request: EngageRequest) -> Reply:
-        if request.operation not in (Operation.BULK_CREATE, Operation.BULK_UPDATE):
-            return super()._do(request)
-        rows = json.loads(request.body)
-
-        async def land() -> None:
-            await self.clock.sleep(self._chance.uniform(0, PERIOD - 1))
-            if self._chance.random() < 0.2:
-                return  # skipped in silence
-            for row in rows:
-                known = self.emails.get(row["email"])
-                if request.operation is Operation.BULK_UPDATE and known is not None:
-                    self.change(known, row["city"])
-                elif request.operation is Operation.BULK_CREATE and known is None:
-                    self.create(row["email"], row["city"])
-
-        task = asyncio.create_task(land())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return self._say(202, f"batch-{self.batches}")
-
-    async def stage(self, local: Path, folder: str, name: str) -> None:
-        await super().stage(local, folder, name)
-        self.bytes[name] = local.read_bytes()
-
-    def import_all(self, *, skip: bool) -> None:
-        """Contacts, redemptions, transactions, each in the order of the names. What is being uploaded stays."""
-        order = ["contacts", "redemptions", "transactions"]
-        for folder, name in sorted(self.folder, key=lambda key: (order.index(key[0]), key[1])):
-            if name.endswith(".part") or name == part_name(name):
-                continue
-            del self.folder[folder, name]
-            if not skip:
-                root = import_xml.parse(self.bytes[name])
-                getattr(self, f"_import_{folder}")(root)
-
-    def _import_contacts(self, root: Any) -> None:
-        for row in import_xml.contacts(root)[0]:
-            key = row.fields.get("contactId") or self.emails.get(row.fields["email"])
-            if key is None:
-                self.create(row.fields["email"], row.fields["city"])
-            elif key in self.cities and "city" in row.fields:
-                self.change(key, row.fields["city"])
-
-    def _import_redemptions(self, root: Any) -> None:
-        for row in import_xml.redemptions(root):
-            self.redeemed.setdefault(row["couponId"], (self.clock.now(), True))
-
-    def _import_transactions(self, root: Any) -> None:
-        for row in import_xml.transactions(root):
-            key = row["contact"]["matchKey"]
-            if key in self.cities or key in self.emails:  # else ignored without a word (ref 6.5)
-                self.receipts.add(row["uniqueReceiptId"])
-
-
 class Story:
     """One shop, one Engage, several outages."""
 
     def __init__(self, folder: Path, seed: int, bulk: bool) -> None:
         self.clock = FakeClock()
-        self.engage = Engage(self.clock, random.Random(seed))
+        self.engage = Model(self.clock, random.Random(seed), PERIOD)
         for contact_id, email in EMAILS.items():
             self.engage.add_contact(contact_id, email)
         self.settings = Settings(
@@ -251,7 +175,7 @@ class Story:
         engage.down = engage.remote_fails = False
         for _ in range(40):
             await self.clock.advance(45)
-            engage.import_all(skip=False)
+            engage.import_files()
             states = (await self.outbox.counts()).states
             if not any(count for state, count in states.items() if State(state) not in FINAL):
                 break
@@ -307,7 +231,7 @@ async def tell(folder: Path, seed: int, bulk: bool, new: bool, steps: list[tuple
                 case "faults":
                     story.engage.faults.extend(values[0])
                 case "import":
-                    story.engage.import_all(skip=values[0])
+                    story.engage.import_files(skips=1.0 if values[0] else 0.0)
                     await story.clock.advance(12)
                 case "server":
                     story.engage.remote_fails = values[0]

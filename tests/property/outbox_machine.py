@@ -1,0 +1,590 @@
+"""The whole outbox with everything that can happen to it, in lockstep with a pure model: see `test_property_outbox`.
+
+The outbox, the drainer, the carrier and the courier are the real ones. Time is a FakeClock, Engage a model of it, and
+the database answers on the loop's own thread after as many turns of the loop as a seed says, so that a failing run can
+be repeated. One process drains and sells, a second one sells and is the operator's; either dies anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import msgspec
+from dying import Line, Process, dying
+from fakes import FakeClock, InlineConnection, inline_database, rest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from lockstep import Command, Fate, Written, may
+from model_engage import Fault, Model
+
+from voyado_async.api.bulk import EngageBulk
+from voyado_async.api.carrier import EngageCarrier
+from voyado_async.api.routes import routes_of
+from voyado_async.delivery import BulkTurn, Draft, FileForm, Kind, Message, NoFileForm
+from voyado_async.drain import beside
+from voyado_async.drain.drainer import Drainer, DrainSettings
+from voyado_async.drain.policy import Schedule
+from voyado_async.errors import InvalidEntry
+from voyado_async.events import AttemptMade, BreakerChanged, DrainerStopped, Event, FileChanged, Problem
+from voyado_async.fallback.courier import Courier
+from voyado_async.kinds import contact_create, contact_update, receipt, redeem
+from voyado_async.kinds.address import address
+from voyado_async.kinds.call import Operation
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.states import FINAL, State
+from voyado_async.outbox.store import Stored
+from voyado_async.settings import Settings
+
+T = TypeVar("T")
+
+ANNA, BO = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
+CONTACTS = {ANNA: "anna@example.com", BO: "bo@example.com"}
+NEWCOMERS = ("cia@example.com", "dan@example.com")
+SCHEDULES = (Schedule((10_000, 30_000, 60_000, 300_000), 8), Schedule((500, 2_000), 3))
+"""The usual one, and one that is so quick that only the rest of a lane keeps it from overtaking Engage."""
+LATE = [fault for fault in Fault if fault.endswith("_late")]
+PERIOD = 900.0
+"""Seconds between two imports of Engage, and how long a bulk request may take there."""
+
+HITS: Counter[str] = Counter()
+"""How often each move, fault, crash point and step of an operator was hit in all runs together."""
+
+
+NO_FILE = "a name that the tenant's XSD refuses"
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        base = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(prefix="voyado-property-", dir=base))
+        self.runner = asyncio.Runner()
+        self.clock = FakeClock()
+        self.written: dict[int, Written] = {}
+        """Everything that the shop was told to be durable, also what was purged or forgotten since."""
+        self.states: dict[int, State] = {}
+        """Where each entry that is still there has to be, by the moves that were seen."""
+        self.numbers: dict[int, int] = {}
+        """The entry that wrote a number."""
+        self.together: set[tuple[int, int]] = set()
+        """Pairs of changes (older, newer) that were known to be one contact's when the newer one was written."""
+        self.known: dict[tuple[int, int], int] = {}
+        """Pairs that are known to be one contact's, and how many of its changes had been applied when that was seen."""
+        self.excused: set[tuple[int, int]] = set()
+        """Pairs whose order a person gave up: see `lockstep`."""
+        self.taken_back: set[int] = set()
+        """What a person took back that had left already."""
+        self.gone = Counter[str]()
+        self.command: Command | None = None
+        """What the operator is doing."""
+        self.events: list[Event] = []
+        self.number = 0
+        self.misdated: set[int] = set()
+        """Written when the clock was ahead by more than the 5 minutes that a look-up allows for (DESIGN 3)."""
+        self.drainer: Drainer | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.sound = True
+        self.seen = 0
+        self.processes: list[Process] = []
+        self.patches = ExitStack()
+        self.made = self.patches.enter_context(inline_database())
+        self.patches.enter_context(dying(lambda: self.processes))
+        # Looking for lost pokes and changes of health four times a second would be nearly all that a run does.
+        self.patches.enter_context(mock.patch.object(beside, "LOOK", 2.0))
+
+    @initialize(
+        seed=st.integers(0, 2**16),
+        drains=st.booleans(),
+        schedule=st.sampled_from(SCHEDULES),
+        bulk=st.booleans(),
+    )
+    def begin(self, seed: int, drains: bool, schedule: Schedule, bulk: bool) -> None:
+        self.schedule = schedule
+        self.settings = Settings(
+            outbox=str(self.folder / "outbox.db"), contact_key="email", sftp_contacts_dir="contacts",
+            sftp_transactions_dir="transactions", sftp_redemptions_dir="redemptions", import_period=PERIOD,
+            fallback_contacts="bulk" if bulk else "sftp",
+        )  # fmt: skip
+        chance = random.Random(seed)
+        InlineConnection.hops = staticmethod(lambda: chance.randrange(4))
+        self.spread = chance.random
+        self.model = Model(self.clock, chance, PERIOD)
+        for contact_id, email in CONTACTS.items():
+            self.model.add_contact(contact_id, email)
+
+        async def begin() -> None:
+            self.shop = Process("shop", self.settings.outbox, self.clock, self.made, HITS)
+            self.main = Process("program", self.settings.outbox, self.clock, self.made, HITS)
+            await self.shop.open()
+            await self.main.open()
+            self.processes = [self.main, self.shop]
+            if drains:
+                await self._start()
+
+        self.run(begin())
+
+    # processes --------------------------------------------------------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let it happen; whoever died over it is buried and begins anew."""
+
+        async def happen() -> T:
+            result = await work
+            await self._bury_the_dead()
+            return result
+
+        self.sound = False
+        result = self.runner.run(happen())
+        self.sound = True
+        return result
+
+    async def _bury_the_dead(self) -> None:
+        drained = self.drainer is not None
+        while self.main.gone:  # it may die at once again
+            await self._kill()
+            await self.main.open()
+            if drained:
+                await self._start()
+        while self.shop.gone:
+            await self.shop.close_files()
+            await self.shop.open()
+
+    def _others(self) -> set[asyncio.Task[Any]]:
+        return self.model.tasks | self.shop.tasks
+
+    async def _kill(self) -> None:
+        HITS["killed while sending"] += self._sending()
+        await self.main.bury(self._others)
+        if self.drainer is not None:
+            self.drainer._right.give_up()
+        self.drainer = self.task = None
+
+    def _sending(self) -> int:
+        return int(self.shop.database.execute("SELECT count(*) FROM entry WHERE state = 'sending'").fetchone()[0])
+
+    async def _start(self) -> None:
+        line = Line(self.main, self.model)
+        routes = routes_of(3)
+        outbox: SqliteOutbox = self.main.outbox
+        bulk = EngageBulk(line, routes)  # type: ignore[arg-type]  # stands for Http
+        made = Courier.of(outbox, self.settings, bulk=bulk)
+
+        def file_form(message: Message) -> FileForm | NoFileForm:
+            if NO_FILE.encode() in message.body:
+                raise InvalidEntry("nickname", "is refused")
+            return made._file_form(message)
+
+        road = Courier(outbox, made._spool, file_form, self.settings, line.connect, bulk)
+
+        async def step(now: int, healthy: bool, turn: BulkTurn) -> int:
+            return (await road.step(now, api_healthy=healthy, turn=turn)).next_due
+
+        self.drainer = Drainer(
+            outbox,
+            EngageCarrier(line, routes, contact_key="email"),  # type: ignore[arg-type]  # stands for Http
+            DrainSettings(self.schedule, 40.0, 4, 5, confirm=True),
+            self.clock,
+            second_road=step,
+            emit=self.events.append,
+            spread=self.spread,
+        )
+        self.task = asyncio.create_task(self.drainer.run())
+        await rest()
+
+    async def _stop(self) -> None:
+        assert self.drainer is not None
+        assert self.task is not None
+        self.drainer.stop()
+        await self.clock.until(lambda: self.main.gone or (self.task is not None and self.task.done()), within=10)
+        if self.main.gone:
+            return
+        self.task.result()
+        assert self._sending() == 0
+        self.drainer = self.task = None
+
+    # what the shop does -----------------------------------------------------------------------------------------------
+
+    async def _put(self, draft: Draft, written: Written, *, elsewhere: bool) -> Stored | None:
+        """None: the process died over it, and the shop was told nothing."""
+        process = self.shop if elsewhere else self.main
+        stored = await process.survives(process.outbox.enqueue([draft]))
+        if stored is None:
+            await self._bury_the_dead()
+            self._adopt(draft, written)
+            return None
+        if stored[0].existing is None:
+            self._add(stored[0].id, draft, written)
+        await rest()
+        return stored[0]
+
+    def _adopt(self, draft: Draft, written: Written) -> None:
+        """What was being written when the process died is there wholly, or not at all."""
+        new = self.shop.database.execute(
+            "SELECT entry.id, body.content FROM entry JOIN body ON body.entry = entry.id WHERE entry.id > ?",
+            (max(self.written, default=0),),
+        ).fetchall()
+        assert len(new) <= 1
+        for entry, content in new:
+            assert content == draft.body
+            self._add(entry, draft, written)
+
+    def _add(self, entry: int, draft: Draft, written: Written) -> None:
+        assert entry not in self.written
+        self.written[entry] = written
+        self.states.setdefault(entry, State.PENDING)
+        if written.number:
+            self.numbers[written.number] = entry
+            lane = self._lane(draft.lane)
+            for older, other in self.written.items():
+                # A creation does not overwrite whom it finds: what an older change has set stays in force.
+                changes = written.kind is Kind.CONTACT_UPDATE and other.number and older != entry
+                if changes and older in self.states and self._lane(other.lane) == lane:
+                    self.together.add((older, entry))
+
+    def _lane(self, key: str) -> int | None:
+        row = self.shop.database.execute("SELECT coalesce(joined, id) FROM lane WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
+
+    @rule(
+        contact=st.sampled_from([*CONTACTS, *CONTACTS.values(), *NEWCOMERS]),
+        elsewhere=st.booleans(),
+        also=st.sampled_from([{}, {}, {}, {"nickname": None}, {"nickname": NO_FILE}]),
+    )
+    def change(self, contact: str, elsewhere: bool, also: dict[str, object]) -> None:
+        """`also`: what is cleared has no form in a file and waits for the API; what the tenant's XSD has something
+        against is refused alone."""
+        number = self._next()
+        named = address(email=contact) if "@" in contact else address(contact_id=contact)
+        draft = contact_update.draft(named, {"city": f"c{number}"} | also)
+        written = Written(Kind.CONTACT_UPDATE, contact, number, lane=draft.lane)
+        self.run(self._put(draft, written, elsewhere=elsewhere))
+
+    @rule(contact=st.sampled_from([*CONTACTS, *CONTACTS.values()]), fault=st.sampled_from(LATE), dies=st.booleans())
+    @precondition(lambda self: self.drainer is not None)
+    def change_twice_while_engage_is_late(self, contact: str, fault: Fault, dies: bool) -> None:
+        """The older change is applied when its client is gone, perhaps with its process."""
+        self.change(contact, elsewhere=False, also={})
+        self.model.faults.extend([fault] * 2)
+        self.change(contact, elsewhere=True, also={})
+        self.run(self.clock.advance(0.2))
+        if dies:
+            self.die(0, starts=True)
+        self.run(self.clock.advance(3))
+
+    @rule(email=st.sampled_from([*NEWCOMERS, CONTACTS[BO]]), elsewhere=st.booleans())
+    def create(self, email: str, elsewhere: bool) -> None:
+        number = self._next()
+        draft = contact_create.draft({"email": email, "city": f"c{number}"}, contact_key="email")
+        written = Written(Kind.CONTACT_CREATE, email, number, lane=draft.lane)
+        self.run(self._put(draft, written, elsewhere=elsewhere))
+
+    @rule(contact=st.sampled_from([ANNA, BO, None]), elsewhere=st.booleans())
+    def redeem(self, contact: str | None, elsewhere: bool) -> None:
+        subject = f"a0000000-0000-4000-8000-{len(self.model.assignments):012d}"
+        self.model.assignments[subject] = contact
+        draft = redeem.draft(subject, channel="ECOM", contact_id=contact)
+        self.run(self._put(draft, Written(Kind.REDEEM, subject, lane=draft.lane), elsewhere=elsewhere))
+
+    def _sale(self, contact: str) -> tuple[Draft, Written]:
+        subject = f"R-{self._next()}"
+        item = {
+            "type": "PURCHASE", "quantity": 1, "grossPaidPrice": 10, "taxAmount": 2, "taxPercent": 25, "sku": "s",
+            "articleNumber": "a", "articleName": "n",
+        }  # fmt: skip
+        content = {
+            "contact": {"matchKey": contact, "matchKeyType": "email" if "@" in contact else "contactId"},
+            "uniqueReceiptId": subject, "receiptNumber": subject, "createdDate": "2025-03-14T09:12:44+01:00",
+            "storeExternalId": "204", "currency": "SEK", "totalGrossPrice": 10,
+            "paymentMethods": [{"type": "card", "value": 10}], "items": [item],
+        }  # fmt: skip
+        draft = receipt.draft(content)
+        return draft, Written(Kind.RECEIPT, subject, lane=draft.lane, draft=draft)
+
+    @rule(contact=st.sampled_from([*CONTACTS, CONTACTS[ANNA], *NEWCOMERS]), elsewhere=st.booleans())
+    def sell(self, contact: str, elsewhere: bool) -> None:
+        draft, written = self._sale(contact)
+        if self.run(self._put(draft, written, elsewhere=elsewhere)) is None:
+            # The shop was told nothing and repeats it under its natural key; the other process lives.
+            self.run(self._put(draft, written, elsewhere=not elsewhere))
+
+    @rule(data=st.data(), elsewhere=st.booleans())
+    @precondition(lambda self: self._sales())
+    def sell_again(self, data: st.DataObject, elsewhere: bool) -> None:
+        """The shop's reconciler repeats a sale: it is there, or was delivered and is purged, or counts as new."""
+        self._repeat(data.draw(st.sampled_from(self._sales())), elsewhere=elsewhere)
+
+    def _sales(self) -> list[int]:
+        return [entry for entry, written in self.written.items() if written.draft is not None]
+
+    def _repeat(self, entry: int, *, elsewhere: bool) -> None:
+        self.run(self._watch())
+        first = self.written[entry]
+        assert first.draft is not None
+        holders = [
+            each
+            for each, written in self.written.items()
+            if written.subject == first.subject
+            and (
+                self.states.get(each, State.REJECTED) not in (State.REJECTED, State.DISCARDED)
+                or written.fate is Fate.SPENT
+            )
+        ]
+        assert len(holders) <= 1, holders
+        again = msgspec.structs.replace(first, fate=Fate.THERE)
+        stored = self.run(self._put(first.draft, again, elsewhere=elsewhere))
+        if stored is not None:
+            assert ([stored.id] if stored.existing is not None else []) == holders, (stored, holders)
+
+    @rule(data=st.data(), elsewhere=st.booleans())
+    @precondition(lambda self: self.written)
+    def cancel(self, data: st.DataObject, elsewhere: bool) -> None:
+        self._cancel(data.draw(st.sampled_from(sorted(self.written)[-8:])), elsewhere=elsewhere)
+
+    def _cancel(self, entry: int, *, elsewhere: bool) -> None:
+        process = self.shop if elsewhere else self.main
+        self._do(process.survives(process.outbox.cancel(entry, "cancelled")), Command("cancel", frozenset({entry})))
+
+    def _do(self, work: Coroutine[Any, Any, T], command: Command) -> T:
+        """A person does something, while everything else goes on."""
+
+        async def do() -> T:
+            await self._watch()
+            self.command = command
+            try:
+                result = await work
+                await self._watch()
+            finally:
+                self.command = None
+            return result
+
+        return self.run(do())
+
+    # what Engage and the network do -----------------------------------------------------------------------------------
+
+    @rule(faults=st.lists(st.sampled_from(Fault), min_size=1, max_size=6))
+    def have_faults(self, faults: list[Fault]) -> None:
+        self.model.faults.extend(faults)
+
+    @rule(seconds=st.sampled_from([60, 1500, 4000]))
+    def go_down_for_a_while(self, seconds: int) -> None:
+        self.model.down = True
+        # By the quick schedule everything is exhausted in seconds, and what follows is nothing but probes.
+        self.run(self.clock.advance(seconds if self.schedule is SCHEDULES[0] else 360 + seconds / 10))
+
+    @rule()
+    @precondition(lambda self: self.model.down)
+    def come_up(self) -> None:
+        self.model.down = False
+        self.run(self.clock.advance(15))
+
+    @rule(works=st.booleans())
+    def change_the_key(self, works: bool) -> None:
+        self.model.key_works = works
+
+    @rule(operation=st.sampled_from([None, Operation.REDEEM, Operation.UPDATE_CONTACT]))
+    def forbid(self, operation: Operation | None) -> None:
+        self.model.forbidden = set() if operation is None else {operation}
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.model.assignments)
+    def be_redeemed_by_somebody_else(self, data: st.DataObject) -> None:
+        subject = data.draw(st.sampled_from(sorted(self.model.assignments)[-5:]))
+        if subject not in self.model.redeemed:
+            self.model.redeem(subject, by_us=False)
+
+    @rule(skips=st.sampled_from([0.0, 0.0, 0.5, 1.0]))
+    def import_files(self, skips: float) -> None:
+        """Engage takes the files, leaves out some of what stands in them, or loses them."""
+        taken = self.model.import_files(skips=skips)
+        HITS["file lost by Engage" if skips == 1 else "file imported"] += taken
+        self.run(self.clock.advance(400))
+
+    @rule(fails=st.booleans())
+    def lose_the_file_server(self, fails: bool) -> None:
+        self.model.remote_fails = fails
+
+    # time and processes -----------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.01, 0.06, 0.3, 1, 5, 11, 35, 70, 320, 1400]))
+    def wait(self, seconds: float) -> None:
+        self.run(self.clock.advance(seconds))
+
+    @rule(seconds=st.sampled_from([-100_000, -60, 30, 5000]))
+    def set_the_clock(self, seconds: int) -> None:
+        # Nothing is sent early by more than the jump (DESIGN 5): what Engage is at has that much time less.
+        self.model.finish()
+        if seconds < -300:
+            self.misdated |= self.written.keys()
+        self.clock.jump(seconds)
+        self.run(self.clock.advance(1))
+
+    @rule(turns=st.integers(0, 40), starts=st.booleans())
+    def die(self, turns: int, starts: bool) -> None:
+        """Between any two steps of the loop."""
+
+        async def die() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await self._kill()
+            await self.main.open()
+            if starts:
+                await self._start()
+
+        self.run(die())
+
+    @rule(who=st.sampled_from(["main", "main", "shop"]), nth=st.integers(1, 40))
+    def doom(self, who: str, nth: int) -> None:
+        """It dies at the nth point that it comes by from now on."""
+        left = iter(range(nth - 1, -1, -1))
+        getattr(self, who).doomed = lambda point: next(left, 1) == 0
+
+    @rule(lost=st.booleans())
+    def lose_the_spool_folder(self, lost: bool) -> None:
+        """The machine ended with its process; `lost`: a file that was not synced is gone."""
+
+        async def die() -> None:
+            await self._kill()
+            for file in self.settings.spool_path.glob("*.xml") if lost else ():
+                file.unlink()
+            await self.main.open()
+            await self._start()
+
+        self.run(die())
+
+    @rule()
+    @precondition(lambda self: self.drainer is not None)
+    def stop(self) -> None:
+        self.run(self._stop())
+
+    @rule()
+    @precondition(lambda self: self.drainer is None)
+    def start(self) -> None:
+        self.run(self._start())
+
+    # lockstep ---------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """What was moved since the last look, in the order of the commits, is what the model allows."""
+        rows = self.shop.database.execute(
+            "SELECT seq, who, entry, source, target FROM seen WHERE seq > ? AND entry IS NOT NULL ORDER BY seq",
+            (self.seen,),
+        ).fetchall()
+        for seq, who, entry, source, target in rows:
+            self.seen = seq
+            assert self.states.get(entry, State.PENDING) == source, (entry, self.states.get(entry), source, target)
+            assert may(who, source, target, self.command, entry), (who, entry, source, target, self.command)
+            HITS[f"move {source} -> {target}, {who}"] += 1
+            if target == "gone":
+                self._is_gone(entry, State(source))
+            else:
+                self.states[entry] = State(target)
+                self._is_moved(who, entry, State(source), State(target))
+
+    def _is_gone(self, entry: int, state: State) -> None:
+        assert self.command is not None
+        written = self.written[entry]
+        purged = self.command.what == "purge"
+        # A delivered entry leaves its key behind when it is purged; who is forgotten leaves nothing.
+        fate = Fate.SPENT if purged and state is State.DELIVERED else Fate.GONE
+        self.written[entry] = msgspec.structs.replace(written, fate=fate)
+        self.gone["purged" if purged else "forgotten"] += 1
+        del self.states[entry]
+        if purged and written.number:
+            for older, other in self.written.items():
+                # What says that an older value must not come back stays for as long as that could be replayed.
+                held = older < entry and self.states.get(older) is State.REJECTED and other.kind is Kind.CONTACT_UPDATE
+                assert not (held and self._lane(other.lane) == self._lane(written.lane)), (older, entry)
+
+    def _is_moved(self, who: str, entry: int, source: State, target: State) -> None:
+        if who != "shop" or self.command is None or not self.command.what.startswith(("replay", "discard")):
+            return
+        for newer in self.written:
+            if newer > entry and self._gave_up(entry, newer):
+                self.excused.add((entry, newer))
+        if source in (State.UPLOADED, State.IMPORTED):
+            self.taken_back.add(entry)
+
+    def is_excused(self, older: int, newer: int) -> bool:
+        """Whether the order of the two is nobody's promise any more."""
+        forgotten = any(self.written[each].fate is Fate.GONE for each in (older, newer))
+        return forgotten or older in self.taken_back or (older, newer) in self.excused
+
+    def _gave_up(self, entry: int, newer: int) -> bool:
+        """A person brings an older change back: what newer ones were rejected, discarded or purged says nothing."""
+        if self.states.get(newer) in (None, State.REJECTED, State.DISCARDED):
+            return True
+        return self._lane(self.written[entry].lane) != self._lane(self.written[newer].lane)
+
+    def teardown(self) -> None:
+        try:
+            if self.sound and self.written:
+                self.run(self._drain_all())
+        finally:
+            self.sound = False
+            self.runner.run(self._close())
+            self.runner.close()
+            self.patches.close()
+            InlineConnection.hops = staticmethod(lambda: 1)
+            shutil.rmtree(self.folder)
+            if hasattr(self, "model"):
+                HITS.update(self.model.hits)
+            for event in self.events:
+                HITS[_name(event)] += 1
+
+    async def _drain_all(self) -> None:
+        """Faults end, time goes on: everything comes to an end that a person need not bring about."""
+        model = self.model
+        model.faults.clear()
+        model.down, model.key_works, model.remote_fails = False, True, False
+        model.forbidden = set()
+        self.main.doomed = self.shop.doomed = lambda point: False
+        if self.drainer is None:
+            await self._start()
+        for _ in range(60):
+            states = (await self.main.outbox.counts()).states
+            if not any(count for state, count in states.items() if State(state) not in FINAL | {State.REJECTED}):
+                break
+            await self.clock.advance(400)
+            model.import_files()
+        else:
+            raise AssertionError(("it does not drain", states))
+        await self._check()
+
+    async def _check(self) -> None:
+        raise NotImplementedError
+
+    async def _close(self) -> None:
+        if not self.processes:
+            return
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            if task in self.model.tasks:
+                task.cancel()
+        await self._kill()
+        await self.shop.outbox.close()
+
+
+def _name(event: Event) -> str:
+    match event:
+        case AttemptMade():
+            return f"attempt {event.what}: {event.outcome}{'' if event.known else ', unknown'}"
+        case BreakerChanged():
+            return f"breaker {event.state}, {event.halted or 'key works'}"
+        case FileChanged():
+            return f"file {event.state}"
+        case Problem() | DrainerStopped():
+            return f"{type(event).__name__} {getattr(event, 'code', '')}"
+        case _:
+            return type(event).__name__
