@@ -98,7 +98,7 @@ async def test_a_contact_is_found_by_whatever_names_it(outbox: Outbox) -> None:
 async def test_a_clock_that_is_further_off_than_a_day_hides_entries_only_from_filters_by_time(
     outbox: Outbox, clock: StandingClock
 ) -> None:
-    """What the way there costs: said in the documentation of `--since`, and here."""
+    """What finding the time without an index of it costs: said at `EntryFilter.since`."""
     await put(outbox, draft())
     clock.time -= 2 * SET_BACK
     await put(outbox, draft())

@@ -111,7 +111,9 @@ class EntryFilter(msgspec.Struct, frozen=True):
     """A contact's id."""
     error: str | None = None
     since: int | None = None
+    """Written at or after (ms). What was written with the clock set back by more than a day may not be found by time."""
     until: int | None = None
+    """Written before (ms)."""
     limit: int | None = None
     address: str | None = None
     """What names a contact otherwise, as its lane is named (``email:anna@example.com``); in place of `contact`."""
