@@ -18,7 +18,7 @@ from voyado_async.outbox import writer
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import EntryFilter, Learned, Outbox
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 
@@ -63,7 +63,8 @@ async def test_no_byte_of_a_forgotten_contact_is_left(outbox: Outbox, operations
     )
     (message,) = [one for one in await outbox.claim(9, 1 << 41, frozenset()) if one.id == mailed]
     assert await outbox.join_lanes(message.lane, ANNA, message.lane_key)
-    await outbox.remember_contacts([("mobilePhone:+46plantedmail", ANNA.upper(), 0)])
+    typed = Learned(f"contact:{ANNA}", ANNA, 0, "PlantedStreet")  # it is no address, and goes all the same
+    await outbox.remember_contacts([Learned("mobilePhone:+46plantedmail", ANNA.upper(), 0), typed])
     (others,) = await put(outbox, _of(BO, random.Random(1)))
     for entry_id, state in ((first, State.DELIVERED), (second, State.REJECTED), (mailed, State.EXHAUSTED)):
         await bring_to(outbox, entry_id, state)

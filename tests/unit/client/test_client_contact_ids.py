@@ -56,6 +56,15 @@ async def test_what_waits_is_known_before_it_is_written(ids: ContactIds, outbox:
     assert outbox.written == [ANNA]
 
 
+async def test_a_type_is_learned_by_the_id_and_the_usual_one_as_no_other(ids: ContactIds, outbox: SlowOutbox) -> None:
+    outbox.may_write.set()
+    ids.learn_type("Guest", Found("G-1", 3))
+    ids.learn_type("Member", Found("G-2", 3))
+    ids.learn_type("Guest", Found("G-3", None))
+    await ids.close()
+    assert outbox.written == [Learned("contact:g-1", "G-1", 3, "Guest"), Learned("contact:g-2", "G-2", 3)]
+
+
 async def test_closing_in_the_middle_of_a_write_loses_nothing(ids: ContactIds, outbox: SlowOutbox) -> None:
     ids.learn(ANNA[0], Found("G-1", 3))
     await outbox.writing.wait()

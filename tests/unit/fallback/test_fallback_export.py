@@ -18,7 +18,7 @@ from voyado_async.kinds import contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Settlement
+from voyado_async.outbox.store import EntryFilter, Learned, Settlement
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 COUPON = "e7f30b85-14a9-4d62-b0c8-2f6d5a9e7713"
@@ -57,6 +57,16 @@ class Shop:
                 stored = await outbox.enqueue(drafts)
                 for one in stored[:delivered]:
                     await outbox.settle(Settlement(one.id, State.PENDING, State.DELIVERED))
+            finally:
+                await outbox.close()
+
+        asyncio.run(write())
+
+    def learn(self, learned: Learned) -> None:
+        async def write() -> None:
+            outbox = await open_outbox(self.path, base_url="http://127.0.0.1:1", clock=SystemClock())
+            try:
+                await outbox.remember_contacts([learned])
             finally:
                 await outbox.close()
 
@@ -116,6 +126,12 @@ def test_the_files_of_all_that_is_unfinished_are_written_and_no_entry_moves(shop
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in shop.out.iterdir())
     assert "R-2" in next(shop.out.glob("*_transactions.xml")).read_text()
     assert "R-1" not in next(shop.out.glob("*_transactions.xml")).read_text()
+
+
+def test_a_contact_stands_there_as_one_of_its_type(shop: Shop) -> None:
+    shop.put(change(city="Lund"))
+    shop.learn(Learned(f"contact:{ANNA}", ANNA, 0, "Guest"))
+    assert [file["contact_type"] for file in shop.report()["files"]] == ["Guest"]
 
 
 def test_names_are_never_used_twice(shop: Shop) -> None:

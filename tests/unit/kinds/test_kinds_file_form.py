@@ -59,6 +59,19 @@ def test_a_code_stands_in_a_file_as_its_assignment_does() -> None:
     assert written(code) == written(redeem.draft(ASSIGNMENT, channel="POS", contact_id=CONTACT))
 
 
+def test_a_contact_whose_type_is_known_is_written_as_one_of_it_unless_the_shop_said_another() -> None:
+    by_mail = address(email="anna@example.com")
+    told = contact_update.draft(by_mail, {"city": "Lund"}, contact_type="Staff")
+    untold = contact_update.draft(by_mail, {"city": "Lund"})
+    assert [written(each, contact_type="Guest").contact_type for each in (told, untold)] == ["Staff", "Guest"]
+    for draft, expected in ((told, "Staff"), (untold, "Guest")):
+        bulk = bulk_form(message(draft, contact_type="Guest"), default_type="Member", contact_key="email")
+        assert isinstance(bulk, FileForm)
+        assert bulk.contact_type == expected
+    redemption = written(redeem.draft(ASSIGNMENT, channel="POS", contact_id=CONTACT), contact_type="Guest")
+    assert (redemption.contact_type, redemption.record["contactType"]) == ("Member", "Guest")
+
+
 def test_a_voucher_has_no_form_in_a_file_nor_in_a_bulk_request_and_sets_no_field() -> None:
     draft = voucher_redeem.draft(ASSIGNMENT, contact_id=CONTACT)
     assert isinstance(form(draft), NoFileForm)
