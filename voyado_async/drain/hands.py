@@ -126,6 +126,7 @@ class Hands:
                                 self._rests.join(message.lane, joined)
                                 self._follow(message.lane, joined)
                             return
+                        self._found.pop(contact_lane(contact_id), None)  # a request of the contact is under way
                     finally:
                         self.lanes -= others
                 self._wanted.update(others - wanted)

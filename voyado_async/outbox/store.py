@@ -111,7 +111,7 @@ class EntryFilter(msgspec.Struct, frozen=True):
     """A contact's id."""
     error: str | None = None
     since: int | None = None
-    """Written at or after (ms). What was written with the clock set back by more than a day may not be found by time."""
+    """Written at or after (ms). What was written with the clock set back by over a day may not be found by time."""
     until: int | None = None
     """Written before (ms)."""
     limit: int | None = None

@@ -189,6 +189,21 @@ async def test_it_is_asked_again_where_the_join_had_to_wait_for_a_request_of_the
     assert hands.found(message(7, ANNA)) is None
 
 
+async def test_it_is_asked_again_where_the_store_tells_of_a_request_under_way(
+    hands: Hands, store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join_lanes, refusals = store.join_lanes, [True]
+
+    async def refuses_once(*args: Any) -> bool:
+        return False if refusals and refusals.pop() else await join_lanes(*args)
+
+    monkeypatch.setattr(store, "join_lanes", refuses_once)
+    join = asyncio.create_task(hands.join(message(7), "anna", FOUND))
+    await clock.until(join.done, within=1)
+    assert store.joined == [EMAIL]
+    assert hands.found(message(7, ANNA)) is None
+
+
 async def test_it_is_asked_again_after_a_while_and_what_nobody_asks_for_goes(
     hands: Hands, store: Store, clock: FakeClock
 ) -> None:
