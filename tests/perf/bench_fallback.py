@@ -52,10 +52,11 @@ RECEIPTS = 4_000
 LINES = 5 * RECEIPTS
 SIZE = 20 * 1024 * 1024
 ENTRIES = 100_000
-FIRST = 300
-"""Entries that leave before the others, so that what every process loads once is there."""
-OUTAGE_GROWTH = 16
-"""Megabytes: the ids of what stands in the open files, however long the backlog is."""
+FIRST = 3_000
+"""Entries that leave before the others, so that what every process loads once is there, and the two page caches of
+SQLite (2 MB each) are full."""
+OUTAGE_GROWTH = 8
+"""Megabytes: eight bytes for each entry of the backlog, and what stands in the open files."""
 OURS, STANDARD, TREE = "ours, streamed", "standard library, streamed", "lxml, whole tree"
 HEAD = Head(FileFamily.TRANSACTIONS, "Member", "memberNumber")
 SHAPE = SHAPES[FileFamily.TRANSACTIONS]
