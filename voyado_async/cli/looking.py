@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import click
 
-from voyado_async.outbox.glance import blank, bound_to, glance, refuse_another
+from voyado_async.errors import OutboxMismatch
+from voyado_async.outbox.glance import blank, bound_to, glance, is_being_made, refuse_another
 from voyado_async.settings import Settings
 
 R = TypeVar("R")
@@ -27,6 +28,10 @@ def look_at(settings: Settings, look: Callable[[sqlite3.Connection], R], *, must
         return look(database)
 
     if must_be_there or settings.outbox_path.exists() or not settings.outbox_path.parent.is_dir():
-        return glance(path, look_if_ours)
+        try:
+            return glance(path, look_if_ours)
+        except OutboxMismatch:
+            if must_be_there or not is_being_made(path):
+                return glance(path, look_if_ours)  # made meanwhile, or refused once more
     click.echo(f"nothing was written yet: there is no outbox at {path} (VOYADO_OUTBOX)", err=True)
     return blank(look)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
+from voyado_async.outbox.lock import is_held
 from voyado_async.outbox.migrate import migrate, newest, schema_version
 from voyado_async.outbox.moves import SQL
 
@@ -45,6 +46,17 @@ def blank(look: Callable[[sqlite3.Connection], R]) -> R:
     try:
         migrate(database, ":memory:")
         return in_snapshot(database, look)
+    finally:
+        database.close()
+
+
+def is_being_made(path: str) -> bool:
+    """Whether somebody is making an outbox of this empty file at this moment: that is done in the writers' turn."""
+    if not is_held(f"{path}-turn"):
+        return False
+    database = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+    try:
+        return schema_version(database, path) == 0
     finally:
         database.close()
 

@@ -209,6 +209,11 @@ class DrainRight:
 
 def is_drained(path: str) -> bool:
     """Whether somebody holds the right to drain at this moment."""
+    return is_held(path)
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody holds this lock at this moment. Takes it from nobody."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -91,6 +92,21 @@ def test_an_outbox_that_nobody_has_written_to_has_nothing_in_any_state(call: Cal
     assert json.loads(call("list", "--json").stdout)["entries"] == []
 
 
+def test_an_outbox_that_is_just_being_made_is_empty_and_a_file_that_nobody_makes_one_of_is_refused(
+    call: Call, home: Path
+) -> None:
+    (home / "outbox.db").touch()
+    (home / "outbox.db-turn").touch()
+    assert call("status").exit_code == 2
+    turn = os.open(home / "outbox.db-turn", os.O_RDWR)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        assert call("status").exit_code == 0
+        assert call("status", "--check").exit_code == 2
+    finally:
+        os.close(turn)
+
+
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--check"], ["list"], ["files"], ["log"]])
 def test_a_folder_that_is_not_there_has_no_outbox(arguments: list[str], call: Call, home: Path) -> None:
     result = call("--outbox", str(home / "nowhere" / "outbox.db"), *arguments)
@@ -122,8 +138,6 @@ def test_looking_works_while_somebody_has_the_turn_and_writes(
     writer = sqlite3.connect(home / "outbox.db", isolation_level=None)
     turn = os.open(home / "outbox.db-turn", os.O_RDWR)
     try:
-        import fcntl
-
         fcntl.flock(turn, fcntl.LOCK_EX)
         writer.execute("BEGIN IMMEDIATE")
         assert call(*arguments).exit_code == 0
