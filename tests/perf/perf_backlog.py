@@ -12,6 +12,7 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox import adding
 from voyado_async.outbox.adding import Prepared
+from voyado_async.outbox.seal import NOT_SEALED
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 
 BASE_URL = "https://bench.example"
@@ -55,7 +56,7 @@ async def filled(path: Path, shape: Shape, count: int) -> SqliteOutbox:
         numbers = range(start, min(count, start + _CHUNK))
         drafts = [Prepared.of(Draft(Kind.RECEIPT, BODY, shape.lane(number, count)), now) for number in numbers]
         database.execute("BEGIN IMMEDIATE")
-        adding.enqueue(database, [drafts])
+        adding.enqueue(database, [drafts], NOT_SEALED)
         database.execute("COMMIT")
     if shape.waits is not None:
         database.execute(f"UPDATE lane SET due = ? WHERE {shape.waits}", (now + LATER,))
