@@ -17,7 +17,7 @@ from voyado_async.cli.parameters import DURATION
 from voyado_async.cli.report import age, json_option, tell_json, tell_lines
 from voyado_async.cli.status_lines import lines_of
 from voyado_async.clock import SystemClock
-from voyado_async.outbox.lock import is_drained
+from voyado_async.outbox.lock import drainer_pid
 from voyado_async.outbox.looking import overview
 from voyado_async.resources.status import HOUR_OF_SPANS, Advice, Plan, Status, status_of
 from voyado_async.settings import Settings
@@ -125,7 +125,7 @@ def _status(settings: Settings, *, must_be_there: bool) -> Status:
     path, now = str(settings.outbox_path), SystemClock().now()
     look = partial(overview, now=now, spans=HOUR_OF_SPANS)
     found = look_at(settings, look, must_be_there=must_be_there)
-    return status_of(found, outbox=path, now=now, running=is_drained(f"{path}-drain"), plan=Plan.of(settings))
+    return status_of(found, outbox=path, now=now, pid=drainer_pid(f"{path}-drain"), plan=Plan.of(settings))
 
 
 async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:

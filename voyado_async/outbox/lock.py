@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 
 from voyado_async.errors import ConfigurationError, OutboxUnavailable
@@ -198,6 +199,9 @@ class DrainRight:
                 file.close()
                 return False
             self._file = file
+            # Who holds it is known with the right, and not only with the first thing that he writes into the outbox.
+            os.truncate(file.descriptor, 0)
+            os.pwrite(file.descriptor, b"%d" % os.getpid(), 0)
         return True
 
     def give_up(self) -> None:
@@ -210,6 +214,14 @@ class DrainRight:
 def is_drained(path: str) -> bool:
     """Whether somebody holds the right to drain at this moment."""
     return is_held(path)
+
+
+def drainer_pid(path: str) -> int | None:
+    """The process that holds the right to drain at this moment; None where nobody does, 0 where it has not said yet."""
+    if not is_held(path):
+        return None
+    told = Path(path).read_bytes()
+    return int(told) if told.isdigit() else 0
 
 
 def is_held(path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from voyado_async.clock import Clock
-from voyado_async.outbox.lock import is_drained
+from voyado_async.outbox.lock import drainer_pid
 from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.store import Attempt, EntryFilter, EntryRecord, FileRecord, Finding, Outbox
 from voyado_async.resources.filters import Filters, filter_of
@@ -28,8 +28,8 @@ class OutboxView:
 
     def status_of(self, found: Overview) -> Status:
         """The same out of a snapshot that was just taken."""
-        running = is_drained(f"{self._outbox.path}-drain")
-        return status_of(found, outbox=self._outbox.path, now=self._clock.now(), running=running, plan=self._plan)
+        pid = drainer_pid(f"{self._outbox.path}-drain")
+        return status_of(found, outbox=self._outbox.path, now=self._clock.now(), pid=pid, plan=self._plan)
 
     async def entries(self, which: EntryFilter | None = None, **filters: Unpack[Filters]) -> list[EntryRecord]:
         """Entries, newest first, without their content: all, or those that fit the filters, as in

@@ -134,15 +134,16 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
 
-def status_of(found: Overview, *, outbox: str, now: int, running: bool, plan: Plan) -> Status:
-    """The report. `running`: somebody holds the right to drain at this moment."""
+def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: Plan) -> Status:
+    """The report. `pid` is the process that holds the right to drain at this moment: None where nobody does, 0
+    where it has not said yet."""
     counts, breaker = found.counts, found.breaker or BreakerRecord("closed", 0)
     is_due = found.due_since is not None and now - found.due_since >= STALLED
-    record = found.drainer
+    running = pid is not None
+    # What the one before it left behind says nothing of who has just taken over.
+    record = found.drainer if found.drainer is not None and found.drainer.pid == pid else None
     stalled = running and is_due and record is not None and now - record.progress >= STALLED
-    drainer = DrainerStatus(
-        running, record.pid if running and record else None, stalled, record.problem if record else None
-    )
+    drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
     advice = tuple(_advice(found, breaker, stalled=stalled, unattended=is_due and not running))
     asks_again = breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
     return Status(

@@ -23,6 +23,7 @@ from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, File
 from voyado_async.resources.status import Advice, Plan, Status, status_of
 
 NOW = 1_800_000_000_000
+PID = 4711
 MINUTE = 60_000
 
 
@@ -32,13 +33,13 @@ def overview(states: dict[str, int] | None = None, **more: Any) -> Overview:
     facts: dict[str, Any] = {
         "counts": Counts(by_state, {"receipt": by_state}, total, 0, 0, NOW - MINUTE if by_state["pending"] else None),
         "standing": {}, "due_since": None, "last_enqueued": NOW - 1000, "files": [], "open_files": [],
-        "breaker": None, "drainer": DrainerRecord(4711, "till", NOW - HOUR, NOW), "base_url": BASE_URL, "flow": [],
+        "breaker": None, "drainer": DrainerRecord(PID, "till", NOW - HOUR, NOW), "base_url": BASE_URL, "flow": [],
     }  # fmt: skip
     return Overview(**(facts | more))
 
 
 def status(found: Overview, *, running: bool = True, plan: Plan | None = None) -> Status:
-    return status_of(found, outbox="/var/outbox.db", now=NOW, running=running, plan=plan or Plan())
+    return status_of(found, outbox="/var/outbox.db", now=NOW, pid=PID if running else None, plan=plan or Plan())
 
 
 def file(state: str, problem: str | None) -> FileRecord:
@@ -127,8 +128,11 @@ NEEDS = [
     ("unattended", overview({"pending": 1}, due_since=NOW - MINUTE), False,
      [("work is due and nobody drains", "voyado-async drain")]),
     ("due for less than a minute", overview({"pending": 1}, due_since=NOW - MINUTE + 1), False, []),
-    ("stalled", overview({"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(1, "h", 0, NOW - MINUTE)), True,
+    ("stalled", overview({"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID, "h", 0, NOW - HOUR)), True,
      [("the drainer is stalled", "voyado-async check")]),
+    ("just taken over", overview(
+        {"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID - 1, "h", 0, NOW - HOUR)
+    ), True, []),
     ("due, and it moves", overview({"pending": 1}, due_since=NOW - MINUTE), True, []),
     ("refused", overview(breaker=BreakerRecord("closed", 1, halted="403:redeem")), True,
      [("the API key is refused (403:redeem)", "voyado-async check")]),

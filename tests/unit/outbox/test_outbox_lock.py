@@ -17,7 +17,7 @@ from children import BASE_URL, child, draft, end, kill, line
 from voyado_async.clock import SystemClock
 from voyado_async.errors import ConfigurationError, OutboxUnavailable
 from voyado_async.outbox import lock
-from voyado_async.outbox.lock import DrainRight, Turn, is_drained
+from voyado_async.outbox.lock import DrainRight, Turn, drainer_pid, is_drained
 from voyado_async.outbox.sqlite import open_outbox
 
 DRAINER = """
@@ -190,12 +190,16 @@ def test_a_drainer_that_is_killed_is_replaced_at_once(tmp_path: Path, stopped: b
     assert line(holder) == "True"
     right = DrainRight(path)
     assert not right.take()
+    assert drainer_pid(path) == holder.pid
     if stopped:
         os.kill(holder.pid, signal.SIGSTOP)
         assert not right.take()
     kill(holder)
+    assert drainer_pid(path) is None
     assert right.take()
+    assert drainer_pid(path) == os.getpid()
     right.give_up()
+    assert drainer_pid(path) is None
 
 
 def test_standing_by_does_not_disturb_the_holder(tmp_path: Path) -> None:
