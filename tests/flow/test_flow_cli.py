@@ -216,6 +216,40 @@ def test_a_gateway_that_forbids_everything_needs_a_person_and_rejects_nothing(sh
     assert "the API key is refused (403)" in shell("status", "--check", code=3)
 
 
+@pytest.mark.slow
+def test_what_fails_alone_and_can_stand_in_no_file_needs_a_person_and_a_replay(shell: Shell, engage: Engage) -> None:
+    engage.fault("status", status=503, path="*/contacts*")
+    shell.settings["VOYADO_RETRY_ATTEMPTS"] = "1"
+    (shell.folder / "cleared.json").write_text('{"city": null}')
+    shell("enqueue", "contact", "--contact", CONTACT, "cleared.json")
+    report = shell.read("drain", "--until-settled", "--timeout", "20", code=3)
+    assert report["needs_person"] == ["1 exhausted that can leave in no file: voyado-async replay --state exhausted"]
+    command = "voyado-async replay --error no_file_form"
+    assert [one["command"] for one in shell.read("status", "--check", code=3)["advice"]] == [command]
+    engage.heal()
+    shell(*command.split()[1:])
+    shell("drain", "--until-settled", "--timeout", "20")
+    assert shell.states() == {"delivered": 1}
+    assert shell.read("status", "--check")["needs_person"] == []
+
+
+def test_what_the_operators_xsd_refuses_needs_a_person_while_the_api_is_well(shell: Shell, engage: Engage) -> None:
+    engage.fault("status", status=503, path="*/contacts*")
+    (shell.folder / "nothing.xsd").write_text(
+        '<schema xmlns="http://www.w3.org/2001/XMLSchema"><element name="nothing"/></schema>'
+    )
+    shell.settings |= {"VOYADO_RETRY_ATTEMPTS": "1", "VOYADO_FALLBACK_XSD_CONTACTS": "nothing.xsd"}
+    (shell.folder / "moved.json").write_text('{"city": "Lund"}')
+    shell("enqueue", "contact", "--contact", CONTACT, "moved.json")
+    command = "voyado-async list --error withheld_from_files"
+    report = shell.read("drain", "--until-settled", "--timeout", "20", code=3)
+    assert report["needs_person"] == [
+        "1 exhausted and refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: " + command
+    ]
+    assert [one["command"] for one in shell.read("status", "--check", code=3)["advice"]] == [command]
+    assert [entry["id"] for entry in shell.read(*command.split()[1:])["entries"]] == [1]
+
+
 def test_a_wrong_api_key_rejects_nothing_and_the_right_one_ends_it(shell: Shell) -> None:
     right = shell.settings["VOYADO_API_KEY"]
     shell.settings["VOYADO_API_KEY"] = "wrong"

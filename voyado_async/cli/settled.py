@@ -5,8 +5,10 @@ An entry moves by itself, without a person, when
     pending      it is the next of its lane, and the key may send its kind; also while the breaker is open: its turns
                  are used up then, and it goes by file
     sending      always: an answer or a time-out comes
-    exhausted    it has a file form (it is written to a file); or it was exhausted in an outage (it goes back when the
-                 API does) or has a form in a bulk request (it leaves then), unless the key is refused
+    exhausted    it may leave by file: it has a form there, nothing that the operator has set refuses that, and no older
+                 change of its contact has to stay; or it was exhausted in an outage (it goes back when the API does)
+                 or may leave in a bulk request, unless the key is refused; or it can leave by no road, and that is not
+                 written down yet
     spooled      its file can be uploaded (a server, a folder, nothing that only a person can mend), or it was exhausted
                  in an outage, as above
     uploaded     its file is being watched, or was carried by hand (it counts as imported after two import periods); or
@@ -25,6 +27,7 @@ from enum import StrEnum
 
 import msgspec
 
+from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import FINAL, State
 
 NOT_BY_TIME = frozenset({"host_key", "login", "folder_missing", "name_taken", "file_missing", "stays"})
@@ -43,12 +46,17 @@ class Verdict(StrEnum):
 
 
 class Exhausted(msgspec.Struct, frozen=True):
-    """An entry for which neither a creation nor anything else is waited."""
+    """An entry that waits for no creation and no request of its contact."""
 
     outage: bool
     has_file_form: bool
+    """And may leave: no older change of its contact has to stay behind."""
     has_bulk_form: bool = False
-    """It is wanted in a bulk request (`VOYADO_FALLBACK_CONTACTS=bulk`), and can stand there."""
+    """It is wanted in a bulk request (`VOYADO_FALLBACK_CONTACTS=bulk`), and may leave in one."""
+    untold: bool = False
+    """It can leave by no road, and the drainer has yet to write that down."""
+    withheld: bool = False
+    """It has none because what the operator has set refuses it."""
 
 
 class OpenFile(msgspec.Struct, frozen=True):
@@ -105,8 +113,14 @@ def reasons(facts: Facts) -> list[str]:
         found.append(f"{rejected} rejected")
     if facts.halted is not None:
         found.append(f"the API key is refused ({facts.halted})")
-    if stuck := sum(not _leaves(entry, facts.halted) for entry in facts.exhausted):
-        found.append(f"{stuck} exhausted without a form in a file")
+    stuck = [entry for entry in facts.exhausted if not _leaves(entry, facts.halted)]
+    if withheld := sum(entry.withheld for entry in stuck):
+        found.append(
+            f"{withheld} exhausted and refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: "
+            f"voyado-async list --error {WITHHELD}"
+        )
+    if formless := len(stuck) - withheld:
+        found.append(f"{formless} exhausted that can leave in no file: voyado-async replay --state exhausted")
     found += [f"file {file.name}: {_why(file)}" for file in facts.files if not _travels(file, facts.halted)]
     return found or ["entries that nothing moves: run `voyado-async verify`"]
 
@@ -126,7 +140,7 @@ def _may_send(kind: str, halted: str | None) -> bool:
 
 
 def _leaves(entry: Exhausted, halted: str | None) -> bool:
-    return entry.has_file_form or ((entry.outage or entry.has_bulk_form) and not _is_halted(halted))
+    return entry.has_file_form or entry.untold or ((entry.outage or entry.has_bulk_form) and not _is_halted(halted))
 
 
 def _travels(file: OpenFile, halted: str | None) -> bool:

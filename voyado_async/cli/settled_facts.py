@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from voyado_async.cli.settled import Exhausted, Facts, OpenFile, Verdict, verdict
-from voyado_async.delivery import FileFamily, FileForm, Message
+from voyado_async.delivery import FileFamily, FileForm, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
+from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
 from voyado_async.settings import Settings
@@ -43,32 +44,57 @@ async def facts_of(outbox: Outbox, settings: Settings) -> Facts:
     )
     if verdict(facts) is not Verdict.NEEDS_PERSON:
         return facts
-    outage = frozenset(
-        entry.file or str(entry.id)
-        for entry in await outbox.entries(EntryFilter(states=(State.EXHAUSTED, State.SPOOLED)))
-        if entry.outage
-    )
+    away = await outbox.entries(EntryFilter(states=(State.EXHAUSTED, State.SPOOLED)))
+    outage = frozenset(entry.file or str(entry.id) for entry in away if entry.outage)
+    withheld = await _withheld(outbox, [entry.id for entry in away if entry.reason == WITHHELD])
+    told = {entry.id for entry in away if entry.outage or entry.reason in (WITHHELD, FORMLESS)}
+    is_well = halted is None and (breaker is None or breaker.state == "closed")  # only then the drainer tells it
     ways = _ways(settings)
     return msgspec.structs.replace(
         facts,
-        exhausted=[ways(message, str(message.id) in outage) async for message in outbox.exhausted()],
+        exhausted=[
+            ways(message, str(message.id) in outage, message.id in withheld, is_well and message.id not in told)
+            async for message in outbox.exhausted()
+        ],
         files=[msgspec.structs.replace(file, outage=file.name in outage) for file in facts.files],
     )
 
 
-def _ways(settings: Settings) -> Callable[[Message, bool], Exhausted]:
-    """How an exhausted entry may leave, as the courier of these settings sees it."""
-    from voyado_async.fallback.courier import bulk_forms, forms_to_upload  # here: it brings lxml
+async def _withheld(outbox: Outbox, ids: Sequence[int]) -> frozenset[int]:
+    """Those that were refused since the drainer started: it tries the others once more, its settings may be others."""
+    drainer = await outbox.drainer() if ids else None
+    started = 0 if drainer is None else drainer.started
+    lines = {entry_id: await outbox.attempts(entry_id) for entry_id in ids}
+    return frozenset(entry for entry, (*_, last) in lines.items() if last.outcome == "withheld" and last.at >= started)
+
+
+def _ways(settings: Settings) -> Callable[[Message, bool, bool, bool], Exhausted]:
+    """How exhausted entries may leave, as the courier of these settings sees it: asked in the order of writing."""
+    from voyado_async.fallback.batch import ChangeOrder  # here: they bring lxml
+    from voyado_async.fallback.courier import bulk_forms, forms_to_upload
     from voyado_async.fallback.tenant import Tenant
 
     in_file, in_bulk = forms_to_upload(settings, Tenant.of(settings)), bulk_forms(settings)
+    by_file, by_bulk = ChangeOrder(), ChangeOrder()
 
-    def ways(message: Message, outage: bool) -> Exhausted:
+    def may_leave(message: Message, form: FileForm | NoFileForm, order: ChangeOrder) -> bool:
+        return order.may_leave(message, form) and isinstance(form, FileForm)
+
+    def ways(message: Message, outage: bool, withheld: bool, untold: bool) -> Exhausted:
         try:
-            has_file_form = isinstance(in_file(message), FileForm)
+            file_form, bulk_form = in_file(message), in_bulk(message)
         except InvalidEntry:
             return Exhausted(outage, has_file_form=True)  # it is rejected at the next gathering: that is a move, too
-        return Exhausted(outage, has_file_form, has_bulk_form=isinstance(in_bulk(message), FileForm))
+        formless = isinstance(file_form, NoFileForm) and isinstance(bulk_form, NoFileForm)
+        if withheld:
+            file_form = NoFileForm(WITHHELD)
+        return Exhausted(
+            outage,
+            has_file_form=may_leave(message, file_form, by_file),
+            has_bulk_form=may_leave(message, bulk_form, by_bulk),
+            untold=untold and formless,
+            withheld=withheld,
+        )
 
     return ways
 

@@ -25,7 +25,7 @@ from voyado_async.errors import FileRefused, InvalidEntry, TransitionRefused, Up
 from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
-from voyado_async.fallback.overtaking import Reading
+from voyado_async.fallback.overtaking import Reading, pages
 from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Spool
@@ -86,6 +86,7 @@ class Courier:
         self._store = store
         self._spool = spool
         self._file_form = file_form
+        self._bulk_form = bulk_forms(settings)
         self._settings = settings
         self._transfer = Transfer(store, spool, settings, connect)
         self._bulk = None if bulk is None else BulkRoad(store, settings, bulk_forms(settings), bulk)
@@ -93,6 +94,8 @@ class Courier:
         self._gathered: int | None = None
         self._withheld: dict[int, int] = {}
         """What no file of this tenant may hold, and how long its record is with that line."""
+        self._formless_of: tuple[int, int | None] | None = None
+        """Of which exhausted entries it is told that no road is left to them."""
         self._standstill: UploadFailed | None = None
         """What the last gathering could not do; told until the next one."""
         self._again = False
@@ -143,6 +146,7 @@ class Courier:
         self._ready = False  # a step that ends in the middle (the disk is full) is repaired by the next one
         if api_healthy:
             await self._give_back(now, turn, notes)
+            await self._tell_formless(now)
         gathering = await self._gather(now, notes)
         transfer = await self._transfer.step(now, notes)
         if now >= self._next_cleaning:
@@ -205,6 +209,24 @@ class Courier:
             await self._bulk.step(now, turn, notes)
         notes.brought_back += await self._store.bring_back(now)
 
+    async def _tell_formless(self, now: int) -> None:
+        """What is exhausted while the API is well and has a form in no file stays so until a person replays or discards
+        it: `status` says so. Looked for when something was exhausted, and after each gathering."""
+        waiting = await self._store.exhausted_lines()
+        if waiting == self._formless_of:
+            return
+        async for page in pages(self._store.exhausted()):
+            if formless := {message.id: reason for message in page if (reason := self._formless(message)) is not None}:
+                await self._store.mark_formless(formless, now)
+        self._formless_of = waiting
+
+    def _formless(self, message: Message) -> str | None:
+        try:
+            form, in_bulk = self._file_form(message), self._bulk_form(message)
+        except InvalidEntry:
+            return None  # it is rejected at the next gathering
+        return form.reason if isinstance(form, NoFileForm) and isinstance(in_bulk, NoFileForm) else None
+
     # into files -------------------------------------------------------------------------------------------------------
 
     async def _gather(self, now: int, notes: Notes) -> int:
@@ -229,6 +251,7 @@ class Courier:
         if now < due and asked is None and not (self._again or notes.again):
             return due
         self._gathered = now
+        self._formless_of = None
         notes.again = False
         self._standstill = None
         batch = Batch(self._settings.fallback_max_lines)

@@ -34,6 +34,9 @@ INCOMPLETE = "incomplete"
 WITHHELD = "withheld_from_files"
 """The reason of an exhausted entry that only what the operator has set keeps out of files (an XSLT or XSD)."""
 
+FORMLESS = "no_file_form"
+"""The reason of an exhausted entry that no file can say, while the API is well: nothing tries it again by itself."""
+
 
 class FileChange(NamedTuple):
     """What `update_file` was asked for."""
@@ -87,6 +90,12 @@ def spool(
 def withhold(connection: sqlite3.Connection, details: Mapping[int, str], reason: str, now: int) -> None:
     """These stay exhausted, and their records say why."""
     rows = connection.execute(SQL["withhold"], {"ids": as_json(list(details)), "reason": reason}).fetchall()
+    moves.record(connection, [(entry, Attempt(now, "file", "withheld", code=details[entry])) for (entry,) in rows])
+
+
+def mark_formless(connection: sqlite3.Connection, details: Mapping[int, str], now: int) -> None:
+    """These wait for a person, and their records say why, once."""
+    rows = connection.execute(SQL["mark_formless"], {"ids": as_json(list(details)), "reason": FORMLESS}).fetchall()
     moves.record(connection, [(entry, Attempt(now, "file", "withheld", code=details[entry])) for (entry,) in rows])
 
 

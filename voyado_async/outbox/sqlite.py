@@ -452,6 +452,11 @@ class SqliteOutbox(OperatorPart):
             step = partial(file_moves.withhold, details=chunk, reason=reason, now=now)
             await self._writer.call(step, rows=2 * len(chunk))
 
+    async def mark_formless(self, details: Mapping[int, str], now: int) -> None:
+        left = iter(details.items())
+        while chunk := dict(islice(left, CHUNK)):
+            await self._writer.call(partial(file_moves.mark_formless, details=chunk, now=now), rows=2 * len(chunk))
+
     async def begin_bulk(self, as_read: Mapping[int, AsRead], line: Attempt) -> frozenset[int]:
         moved: list[int] = []
         left = iter(as_read.items())

@@ -610,6 +610,12 @@ UPDATE entry SET reason = :reason
 WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'exhausted'
 RETURNING id;
 
+-- name: mark_formless
+-- What stands in no file and does not go back to the API by itself; said once.
+UPDATE entry SET reason = :reason
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'exhausted' AND outage = 0 AND reason IS NOT :reason
+RETURNING id;
+
 -- name: files
 -- Every file, oldest first.
 SELECT

@@ -353,6 +353,11 @@ class Outbox(Protocol):
         with its detail (what ``file``, outcome ``withheld``). Nothing else of them changes."""
         ...
 
+    async def mark_formless(self, details: Mapping[int, str], now: int) -> None:
+        """The API is well, and these have no form in a file: those that were not exhausted in an outage stay so until a
+        person replays or discards them. Listings show `FORMLESS`, their records the detail, once each."""
+        ...
+
     async def lanes_on_the_road(self) -> frozenset[int]:
         """The lanes of contacts with a write that left by file or bulk request and is not settled: a newer change must
         not go by another request before that one is."""

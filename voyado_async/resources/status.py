@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from voyado_async.outbox.file_moves import WITHHELD
+from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
 from voyado_async.outbox.states import State
@@ -188,10 +188,17 @@ def last_hour(found: Overview) -> LastHour:
 def _advice(found: Overview, breaker: BreakerRecord, *, stalled: bool, unattended: bool) -> Iterator[Advice]:
     if rejected := found.counts.states[State.REJECTED]:
         yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
-    if WITHHELD in found.standing.get(State.EXHAUSTED, _NONE).reasons:
+    exhausted = found.standing.get(State.EXHAUSTED, _NONE).reasons
+    if WITHHELD in exhausted:
         yield Advice(
-            "entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name, and wait for the API",
+            "entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: they wait for an outage "
+            "to end, or for a correction or replay",
             f"voyado-async list --error {WITHHELD}",
+        )
+    if FORMLESS in exhausted:
+        yield Advice(
+            "entries failed while the API was well and have no form in a file: nothing tries them again",
+            f"voyado-async replay --error {FORMLESS}",
         )
     for file in found.open_files:
         if file.problem not in (None, "incomplete"):

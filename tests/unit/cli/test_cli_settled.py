@@ -14,6 +14,9 @@ FORM = Exhausted(outage=False, has_file_form=True)
 FORM_OF_OUTAGE = Exhausted(outage=True, has_file_form=True)
 BARE = Exhausted(outage=False, has_file_form=False)
 IN_BULK = Exhausted(outage=False, has_file_form=False, has_bulk_form=True)
+UNTOLD = Exhausted(outage=False, has_file_form=False, untold=True)
+WITHHELD = Exhausted(outage=False, has_file_form=False, withheld=True)
+WITHHELD_OF_OUTAGE = Exhausted(outage=True, has_file_form=False, withheld=True)
 BARE_OF_OUTAGE = Exhausted(outage=True, has_file_form=False)
 
 
@@ -47,6 +50,11 @@ def file(**changes: Any) -> OpenFile:
         ({"exhausted": 1}, {"exhausted": [BARE_OF_OUTAGE], "halted": "401"}, PERSON),
         ({"exhausted": 1}, {"exhausted": [FORM_OF_OUTAGE], "halted": "401"}, MOVING),
         ({"exhausted": 2}, {"exhausted": [BARE, FORM]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [UNTOLD]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [WITHHELD]}, PERSON),
+        ({"exhausted": 2}, {"exhausted": [WITHHELD, FORM]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [WITHHELD_OF_OUTAGE]}, MOVING),
+        ({"exhausted": 1}, {"exhausted": [WITHHELD_OF_OUTAGE], "halted": "401"}, PERSON),
         ({"exhausted": 1}, {"exhausted": [IN_BULK]}, MOVING),
         ({"exhausted": 1}, {"exhausted": [IN_BULK], "halted": "401"}, PERSON),
         ({"uploaded": 1}, {"in_bulk": True}, MOVING),
@@ -93,15 +101,17 @@ def test_an_entry_of_which_nothing_is_known_needs_a_person_unless_it_is_under_wa
 
 def test_a_person_is_told_what_to_do() -> None:
     facts = Facts(
-        {"rejected": 2, "exhausted": 1, "spooled": 2, "pending": 1},
+        {"rejected": 2, "exhausted": 4, "spooled": 2, "pending": 1},
         halted="401",
-        exhausted=[BARE],
+        exhausted=[BARE, WITHHELD, WITHHELD, FORM],
         files=[file(has_folder=False), file(name="g.xml", problem="login"), file(name="h.xml")],
     )
     assert reasons(facts) == [
         "2 rejected",
         "the API key is refused (401)",
-        "1 exhausted without a form in a file",
+        "2 exhausted and refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: "
+        "voyado-async list --error withheld_from_files",
+        "1 exhausted that can leave in no file: voyado-async replay --state exhausted",
         "file f.xml: has to be carried by hand",
         "file g.xml: login",
     ]

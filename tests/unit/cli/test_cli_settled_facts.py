@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, FileFamily
 from voyado_async.kinds import contact_type, contact_update
 from voyado_async.kinds.address import address
-from voyado_async.outbox.sqlite import open_outbox
+from voyado_async.outbox.file_moves import WITHHELD
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import FileRecord, Settlement
+from voyado_async.outbox.store import BreakerRecord, DrainerRecord, FileRecord, Settlement
 from voyado_async.settings import Settings
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
@@ -25,6 +27,79 @@ CLEARED = contact_update.draft(address(email="anna@example.com"), {"city": None}
 BY_ID = contact_update.draft(address(contact_id=ANNA), {"city": "Lund"})
 PREFERENCES = contact_update.draft(address(contact_id=ANNA), {"preferences": {"acceptsSms": True}})
 TYPE = contact_type.draft(ANNA, "Member")
+
+
+class Drained:
+    """An outbox at rest, and what `--until-settled` sees of it."""
+
+    def __init__(self, store: SqliteOutbox, settings: Settings) -> None:
+        self.store, self.settings = store, settings
+
+    async def exhaust(self, *drafts: Draft, outage: bool = False) -> list[int]:
+        ids = [stored.id for stored in await self.store.enqueue(drafts)]
+        for entry in ids:
+            await self.store.settle(Settlement(entry, State.PENDING, State.EXHAUSTED, outage=outage))
+        return ids
+
+    async def starts(self, at: int) -> None:
+        await self.store.set_drainer(DrainerRecord(1, "till", at, at))
+
+    async def ways(self) -> list[tuple[bool, bool, bool]]:
+        found = await facts_of(self.store, self.settings)
+        return [(entry.has_file_form, entry.has_bulk_form, entry.withheld) for entry in found.exhausted]
+
+    async def verdict(self) -> Verdict:
+        return verdict(await facts_of(self.store, self.settings))
+
+
+@pytest.fixture
+async def drained(tmp_path: Path) -> AsyncIterator[Drained]:
+    store = await open_outbox(tmp_path / "o.db", base_url="http://127.0.0.1:1", clock=SystemClock())
+    yield Drained(store, Settings(outbox=str(tmp_path / "o.db"), contact_key="email"))
+    await store.close()
+
+
+async def test_what_the_operators_xsd_refused_since_the_drainer_started_moves_no_more(drained: Drained) -> None:
+    (entry,) = await drained.exhaust(BY_KEY)
+    await drained.starts(1000)
+    await drained.store.withhold({entry: "city: too long"}, WITHHELD, 999)
+    assert await drained.ways() == [(True, False, False)]  # by an earlier drainer, whose settings were others
+    assert await drained.verdict() is Verdict.MOVING
+    await drained.store.withhold({entry: "city: too long"}, WITHHELD, 1000)
+    assert await drained.ways() == [(False, False, True)]
+    assert await drained.verdict() is Verdict.NEEDS_PERSON
+
+
+async def test_what_the_operators_xsd_refused_in_an_outage_waits_for_its_end(drained: Drained) -> None:
+    (entry,) = await drained.exhaust(BY_KEY, outage=True)
+    await drained.starts(1000)
+    await drained.store.withhold({entry: "city: too long"}, WITHHELD, 1000)
+    assert await drained.verdict() is Verdict.MOVING
+
+
+@pytest.mark.parametrize("unwell", [BreakerRecord("open", 1), BreakerRecord("closed", 1, halted="401")])
+async def test_what_has_no_way_left_needs_a_person_where_the_drainer_writes_nothing_down(
+    drained: Drained, unwell: BreakerRecord
+) -> None:
+    await drained.exhaust(TYPE)
+    assert await drained.verdict() is Verdict.MOVING
+    await drained.store.set_breaker(unwell)
+    assert await drained.verdict() is Verdict.NEEDS_PERSON
+
+
+@pytest.mark.parametrize("stays", ["formless", "withheld"])
+async def test_a_change_does_not_move_behind_an_older_one_that_stays(drained: Drained, stays: str) -> None:
+    older, *_ = await drained.exhaust(CLEARED if stays == "formless" else BY_KEY, BY_KEY)
+    await drained.starts(1000)
+    if stays == "withheld":
+        await drained.store.withhold({older: "city: too long"}, WITHHELD, 1000)
+    else:
+        assert await drained.verdict() is Verdict.MOVING  # what stays is written down first
+        await drained.store.mark_formless({older: "clears a field"}, 1000)
+    assert await drained.ways() == [(False, False, stays == "withheld"), (False, False, False)]
+    assert await drained.verdict() is Verdict.NEEDS_PERSON
+    await drained.exhaust(BY_ID)  # somebody else's change leaves
+    assert await drained.verdict() is Verdict.MOVING
 
 
 def facts(folder: Path, draft: Draft, state: State, *, spooled: bool = False, **settings: Any) -> Facts:
@@ -51,13 +126,13 @@ def facts(folder: Path, draft: Draft, state: State, *, spooled: bool = False, **
     ("draft", "settings", "expected"),
     [
         (BY_KEY, {"contact_key": "email"}, Exhausted(False, has_file_form=True)),
-        (BY_KEY, {}, Exhausted(False, has_file_form=False)),
-        (CLEARED, {"contact_key": "email"}, Exhausted(False, has_file_form=False)),
-        (TYPE, {"contact_key": "email"}, Exhausted(False, has_file_form=False)),
+        (BY_KEY, {}, Exhausted(False, has_file_form=False, untold=True)),
+        (CLEARED, {"contact_key": "email"}, Exhausted(False, has_file_form=False, untold=True)),
+        (TYPE, {"contact_key": "email"}, Exhausted(False, has_file_form=False, untold=True)),
         # In bulk requests no longer by file, but what no file can say as well.
         (BY_KEY, {"contact_key": "email", "fallback_contacts": "bulk"}, Exhausted(False, False, has_bulk_form=True)),
         (CLEARED, {"contact_key": "email", "fallback_contacts": "bulk"}, Exhausted(False, False, has_bulk_form=True)),
-        (TYPE, {"contact_key": "email", "fallback_contacts": "bulk"}, Exhausted(False, has_file_form=False)),
+        (TYPE, {"contact_key": "email", "fallback_contacts": "bulk"}, Exhausted(False, False, untold=True)),
         (BY_ID, {"contact_key": "email", "fallback_contacts": "bulk"}, Exhausted(False, has_file_form=True)),
     ],
 )
@@ -66,15 +141,13 @@ def test_how_an_exhausted_entry_may_leave(
 ) -> None:
     found = facts(tmp_path, draft, State.EXHAUSTED, **settings)
     assert list(found.exhausted) == [expected]
-    moves = expected.has_file_form or expected.has_bulk_form
-    assert verdict(found) is (Verdict.MOVING if moves else Verdict.NEEDS_PERSON)
 
 
 def test_what_a_tenant_keeps_out_of_its_files_is_known(tmp_path: Path) -> None:
     names = tmp_path / "names.toml"
     names.write_text("contacts.preferences = false")
     found = facts(tmp_path, PREFERENCES, State.EXHAUSTED, fallback_names=str(names))
-    assert verdict(found) is Verdict.NEEDS_PERSON
+    assert list(found.exhausted) == [Exhausted(False, has_file_form=False, untold=True)]
 
 
 def test_a_bulk_request_under_way_moves(tmp_path: Path) -> None:

@@ -139,8 +139,11 @@ NEEDS = [
     ("a file", overview(open_files=[file("uploaded", "stays"), file("spooled", "incomplete")]), True,
      [("file f.xml: stays", "voyado-async files")]),
     ("withheld", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW, {"withheld_from_files": 2})}), True,
-     [("entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name, and wait for the API",
-       "voyado-async list --error withheld_from_files")]),
+     [("entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: they wait for an outage to "
+       "end, or for a correction or replay", "voyado-async list --error withheld_from_files")]),
+    ("formless", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW, {"no_file_form": 1})}), True,
+     [("entries failed while the API was well and have no form in a file: nothing tries them again",
+       "voyado-async replay --error no_file_form")]),
     ("the books", msgspec.structs.replace(overview(), counts=Counts(dict.fromkeys(State, 0), {}, 1, 0, 0, None)),
      True, [("the accounting does not close", "voyado-async verify")]),
 ]  # fmt: skip

@@ -35,7 +35,7 @@ from voyado_async.kinds import contact_create, contact_type, contact_update
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
+from voyado_async.outbox.store import EntryFilter, Settlement
 from voyado_async.settings import Settings
 
 PERIOD = 3_600_000
@@ -212,6 +212,15 @@ async def test_a_change_named_by_id_still_goes_by_file(shop: Shop) -> None:
     await shop.clock.advance(400)
     await shop.step(api_healthy=False)
     assert await shop.states(ids) == [State.SPOOLED]
+
+
+async def test_what_waits_for_its_bulk_request_is_not_told_to_have_no_way_left(shop: Shop) -> None:
+    shop.turn.granted = False
+    for draft in (change(city=None), change("bo@example.com", consents=[])):
+        (stored,) = await shop.store.enqueue([draft])
+        await shop.store.settle(Settlement(stored.id, State.PENDING, State.EXHAUSTED))
+    await shop.step()
+    assert [entry.reason for entry in await shop.store.entries(EntryFilter())] == ["no_file_form", None]
 
 
 async def test_a_change_never_overtakes_an_older_one_that_cannot_go_in_bulk(shop: Shop) -> None:

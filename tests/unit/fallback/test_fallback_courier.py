@@ -485,6 +485,33 @@ async def test_a_poisoned_entry_leaves_by_file_although_the_api_is_healthy(shop:
     assert b"R-2" not in content
 
 
+async def test_a_poisoned_entry_without_a_file_form_is_told_once_and_left_to_a_person(shop: Shop) -> None:
+    cleared = contact_update.draft(address(contact_id=ANNA), {"city": None})
+    (poisoned,) = await shop.exhaust(cleared, outage=False)
+    (of_outage,) = await shop.exhaust(contact_update.draft(address(contact_id=BO), {"city": None}))
+    await shop.step(5)
+    assert [(await shop.store.get(entry)).reason for entry in (poisoned, of_outage)] == [None, None]
+    for minutes in (0, 5, 5):  # at once, not only when files are due
+        shop.restart()
+        await shop.step(minutes, api_healthy=True)
+    assert await shop.states([poisoned, of_outage]) == [State.EXHAUSTED, State.PENDING]
+    assert (await shop.store.get(poisoned)).reason == "no_file_form"
+    (line,) = [line for line in await shop.store.attempts(poisoned) if line.what == "file"]
+    assert (line.outcome, line.code) == (
+        "withheld",
+        "clears a field: what an empty element means is not documented (ref 6.4)",
+    )
+    assert (await shop.store.get(of_outage)).reason is None
+
+
+async def test_what_is_exhausted_later_is_told_as_well_and_what_has_a_form_never(shop: Shop) -> None:
+    sold = await shop.exhaust(sale(1), outage=False)
+    await shop.step(api_healthy=True)
+    cleared = await shop.exhaust(contact_update.draft(address(contact_id=ANNA), {"city": None}), outage=False)
+    await shop.step(api_healthy=True)
+    assert [(await shop.store.get(entry)).reason for entry in (*sold, *cleared)] == [None, "no_file_form"]
+
+
 async def test_an_upload_that_has_begun_is_never_withdrawn(shop: Shop) -> None:
     ids = await shop.exhaust(sale(1))
 
