@@ -82,6 +82,14 @@ class OperatorMachine(OutboxMachine):
             for step, count in result.counts.items():
                 HITS[f"operator: replay came to {step}"] += count
 
+    async def _help(self) -> None:
+        """A person replays what nothing else moves."""
+        await self._watch()
+        self.command = Command("replay", frozenset(self.states))
+        await self._operations().replay(which=EntryFilter(states=(State.EXHAUSTED,)))
+        await self._watch()
+        self.command = None
+
     @rule(data=st.data(), named=st.booleans())
     @precondition(lambda self: self.states)
     def discard(self, data: st.DataObject, named: bool) -> None:
