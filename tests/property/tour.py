@@ -252,6 +252,30 @@ def nothing_left_of_it(walk: Walk) -> None:
     walk.wait(400)
 
 
+def the_newer_one_first(walk: Walk) -> None:
+    """An older change comes back when a newer one is there: by a replay, and by a look-up that tells whose it is."""
+    machine = walk.machine
+    machine.model.faults.append(Fault.PAGE_LOST)
+    walk.do(lambda: machine.change(CONTACTS[BO], True, {}), lambda: machine.change(BO, True, {}))
+    walk.wait(30)
+    for via in ("api", "file"):
+        machine.model.faults.append(Fault.BAD_REQUEST)
+        walk.do(lambda: machine.change(ANNA, False, {}))
+        walk.wait(1)
+        walk.do(lambda: machine.change(ANNA, True, {}))
+        walk.wait(1)
+        walk.replay(State.REJECTED, via=via)
+        walk.wait(1)
+    machine.model.faults.append(Fault.BAD_REQUEST)
+    walk.do(lambda: machine.change(ANNA, False, {}))
+    walk.wait(1)
+    walk.do(lambda: machine.change(ANNA, True, {}))
+    walk.wait(1)
+    walk.do(lambda: machine.purge(0.0))
+    walk.replay(State.REJECTED)
+    walk.wait(1)
+
+
 WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (every_fault, USUAL, False),
     (poisoned, QUICK, False),
@@ -262,6 +286,7 @@ WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (between_the_roads, USUAL, False),
     (taken_back, USUAL, False),
     (nothing_left_of_it, QUICK, False),
+    (the_newer_one_first, USUAL, False),
 )
 
 MOST = 40
