@@ -296,11 +296,13 @@ class Model:
         return {"id": subject, "redeemed": when is not None, "redeemedOn": moment}
 
     def _queue(self, request: EngageRequest) -> Reply:
-        """A bulk request is taken, and worked off when Engage likes."""
+        """A bulk request is taken, and worked off when Engage likes; one of four is skipped in silence."""
         rows = json.loads(request.body)
+        self._batches += 1
+        skipped = self._batches % 4 == 2
 
         def land() -> None:
-            if self.chance.random() < 0.2:
+            if skipped:
                 self.hits["bulk request skipped in silence"] += 1
                 return
             self.hits["bulk request worked off"] += 1
@@ -316,7 +318,6 @@ class Model:
             del self._landing[task]
             land()
 
-        self._batches += 1
         task = asyncio.create_task(later())
         self._landing[task] = land
         self.tasks.add(task)

@@ -276,8 +276,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.drainer is not None)
     def change_twice_while_engage_is_late(self, contact: str, fault: Fault, dies: bool) -> None:
         """The older change is applied when its client is gone, perhaps with its process."""
+        self.model.faults.extend([fault] * (1 if dies else 2))
         self.change(contact, elsewhere=False, also={})
-        self.model.faults.extend([fault] * 2)
         self.change(contact, elsewhere=True, also={})
         self.run(self.clock.advance(0.2))
         if dies:

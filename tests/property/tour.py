@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from model_engage import Fault
 from operator_rules import OperatorMachine
-from outbox_machine import ANNA, BO, CONTACTS, HITS, NEWCOMERS, NO_FILE, SCHEDULES
+from outbox_machine import ANNA, BO, CONTACTS, HITS, LATE, NEWCOMERS, NO_FILE, SCHEDULES
 
 from voyado_async.drain.policy import Schedule
 from voyado_async.outbox.states import State
@@ -151,6 +151,8 @@ def a_persons_doing(walk: Walk) -> None:
     walk.write()
     for entry in walk.of(State.PENDING)[:1]:
         walk.do(lambda entry=entry: machine._cancel(entry, elsewhere=True))
+    for entry in walk.of(State.PENDING)[:4]:
+        walk.do(lambda entry=entry: machine._replay_ids([entry], via="file", again=True))
     walk.do(
         lambda: machine.forget(ANNA, False),
         lambda: machine.forget(ANNA, True),
@@ -233,6 +235,7 @@ def taken_back(walk: Walk) -> None:
         walk.do(lambda entry=entry: machine._replay_ids([entry], via="api", again=True))
     for entry in taken[1:2]:
         walk.do(lambda entry=entry: machine._discard([entry], named=True))
+    walk.do(lambda: machine.forget("email:cia@example.com", True))
     walk.wait(1)
     walk.do(machine.come_up)
     walk.wait(60)
@@ -276,6 +279,16 @@ def the_newer_one_first(walk: Walk) -> None:
     walk.wait(1)
 
 
+def engage_is_late(walk: Walk) -> None:
+    """What nobody has answered is done up to ten seconds later, whoever has died meanwhile; nothing overtakes it."""
+    for fault in LATE:
+        for dies in (False, True):
+            if walk.machine.drainer is None:
+                walk.do(walk.machine.start)
+            walk.do(lambda fault=fault, dies=dies: walk.machine.change_twice_while_engage_is_late(ANNA, fault, dies))
+            walk.wait(240)
+
+
 WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (every_fault, USUAL, False),
     (poisoned, QUICK, False),
@@ -287,6 +300,7 @@ WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (taken_back, USUAL, False),
     (nothing_left_of_it, QUICK, False),
     (the_newer_one_first, USUAL, False),
+    (engage_is_late, QUICK, False),
 )
 
 MOST = 40

@@ -36,6 +36,7 @@ RULES: list[tuple[str, Outcome, State, int, dict[str, Any]]] = [
     # name, outcome, source, slots used before, what the settlement says
     ("accepted", Delivered(status=200), S, 3, {"target": State.DELIVERED, "slots": 3, "rest_until": 0}),
     ("looked up", Delivered("looked_up", contact_id="x"), P, 0, {"target": State.DELIVERED, "contact_id": "x"}),
+    ("read", Delivered("looked_up", contact_id="x", contact_type="Member"), I, 0, {"contact_type": "Member"}),
     ("confirmed", Delivered(), I, 0, {"target": State.DELIVERED}),
     ("refused", Rejected("NotFound", 404), S, 0, {"target": State.REJECTED, "reason": "NotFound"}),
     ("refused on confirmation", Rejected("NotFound", 404), I, 0, {"target": State.REJECTED}),

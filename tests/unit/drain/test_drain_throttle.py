@@ -143,3 +143,10 @@ def test_a_lowered_rate_keeps_what_leaves_further_apart() -> None:
     throttle.slow_down(0.0, None)
     throttle.leave(10.0)
     assert throttle.wait_to_leave(10.0) == pytest.approx(1 / 20)
+
+
+def test_a_place_that_is_taken_early_keeps_the_pause_that_was_asked_for() -> None:
+    throttle = Throttle(40)
+    throttle.slow_down(0.0, 60.0)
+    throttle.take(1.0)
+    assert throttle.wait(1.0) == pytest.approx(59.0)

@@ -148,6 +148,13 @@ def test_a_change_without_a_file_form_keeps_the_later_ones_of_its_contact_and_no
     assert order.may_leave(change(7, kind=Kind.CONTACT_CREATE), none)
 
 
+def test_what_could_not_leave_after_all_keeps_the_later_changes_of_its_contact() -> None:
+    order, form = ChangeOrder(), contact({})
+    assert order.may_leave(change(1), form)
+    order.stays([1, 3])
+    assert [order.may_leave(change(2, lane=lane), form) for lane in (1, 2, 3)] == [False, True, False]
+
+
 def test_a_contact_named_in_another_way_closes_the_file_of_the_older_change() -> None:
     order, by_id, by_email = ChangeOrder(), contact({}), contact({}, key="email", subject="a@example.com")
 
