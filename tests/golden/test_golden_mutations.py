@@ -78,6 +78,9 @@ OF_ONE: dict[FileFamily, list[tuple[str, str, str]]] = {
         ("an empty key", r"<couponId>[^<]*<", "<couponId><"),
         ("an unknown element", r"<couponId>", "<unknown/><couponId>"),
         ("an element twice", r"(<couponId>[^<]*</couponId>)", r"\1\1"),
+        ("the wrong row", r"(</?)redemptionChannel>", r"\1channel>"),
+        ("text between elements", r"<couponId>", "text<couponId>"),
+        ("another namespace", r"<promotions>", '<promotions xmlns="urn:x">'),
         ("an unknown channel", r"OTHER", "PHONE"),
         ("an unknown kind of store", r"ECOM</storeType>", "KIOSK</storeType>"),
         ("a time without offset", r"\+00:00</redeemedDateTime>", "</redeemedDateTime>"),
@@ -135,6 +138,16 @@ def test_what_engage_would_drop_field_by_field_is_refused_by_the_xsd(pattern: st
     assert bad != good
     with pytest.raises(FileRefused):
         xml.check(io.BytesIO(bad.encode()), Head(FileFamily.CONTACTS, "Member", "email"), 1)
+
+
+def test_the_order_of_a_redemption_is_ours_alone() -> None:
+    """The export names its fields in no order (ref 6.6): the importer is not held to one, our XSD is."""
+    good = (HERE / "redemptions_with_everything.xml").read_text(encoding="utf-8")
+    bad = re.sub(r"(<contactId>[^<]*</contactId>)(<contactKey>[^<]*</contactKey>)", r"\2\1", good)
+    assert bad != good
+    with pytest.raises(FileRefused):
+        xml.check(io.BytesIO(bad.encode()), Head(FileFamily.REDEMPTIONS, "Member", "contactId"), 1)
+    import_xml.redemptions(import_xml.parse(bad.encode()))
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from file_forms import write_forms
 from lxml import etree
 
-from voyado_async.delivery import Draft, FileFamily, FileForm, Message
+from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message, NoFileForm
 from voyado_async.fallback import xml
 from voyado_async.fallback.batch import Head
+from voyado_async.fallback.names import OURS, Element
 from voyado_async.fallback.spool import Spool
-from voyado_async.kinds import contact_create, contact_update, redeem, registry
+from voyado_async.kinds import contact_create, contact_type, contact_update, redeem, registry, voucher_redeem
 from voyado_async.kinds import receipt as receipts
 from voyado_async.kinds.address import address
+from voyado_async.models.contact_fields import PREFERENCES
+from voyado_async.models.contacts import ContactCreate
 from voyado_async.models.receipts import parse_receipt
 from voyado_async.sandbox import import_xml
 
@@ -263,6 +267,48 @@ def document(forms: list[FileForm], folder: Path) -> bytes:
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_is_byte_for_byte_the_expected_one(name: str, tmp_path: Path) -> None:
     assert document(CASES[name], tmp_path).decode() == (HERE / name).read_bytes().decode()
+
+
+def test_every_kind_has_an_expected_file_or_no_form_in_a_file() -> None:
+    formless = {
+        draft.kind: draft
+        for draft in (contact_type.draft(ANNA, "Member"), voucher_redeem.draft("0000000700451", contact_id=ANNA))
+    }
+    for draft in formless.values():
+        message = Message(1, draft.kind, draft.body, 1, draft.lane, 1_741_939_960_183)
+        assert isinstance(registry.file_form(message, default_type="Member", contact_key="email"), NoFileForm)
+    with_form = {name.removeprefix("kind_").removesuffix(".xml") for name in CASES if name.startswith("kind_")}
+    assert with_form | {kind.value for kind in formless} == {kind.value for kind in Kind}
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("kind_receipt.xml", FileFamily.TRANSACTIONS),
+        ("redemptions_with_everything.xml", FileFamily.REDEMPTIONS),
+    ],
+)
+def test_every_element_of_the_table_stands_in_an_expected_file_and_not_empty(name: str, family: FileFamily) -> None:
+    root = etree.fromstring((HERE / name).read_bytes())
+    filled = {etree.QName(element).localname for element in root.iter() if len(element) or element.text}
+
+    def tags(elements: tuple[Element, ...]) -> set[str]:
+        return {element.tag for element in elements}.union(*(tags(element.children) for element in elements))
+
+    assert tags(OURS.shape(family).elements) <= filled
+
+
+def test_every_standard_field_of_a_contact_stands_in_an_expected_file() -> None:
+    root = etree.fromstring((HERE / "contacts_with_everything.xml").read_bytes())
+    filled = {etree.QName(element).localname for element in root.iter() if element.text}
+    standard = {field.encode_name for field in msgspec.structs.fields(ContactCreate)} | set(PREFERENCES)
+    apart = {
+        "preferences",
+        "consents",
+        "attributes",
+        "contactType",
+    }  # flat, without a form, by their own names, the tag
+    assert standard - apart <= filled
 
 
 @pytest.mark.parametrize("name", CASES)

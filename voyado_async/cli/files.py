@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -23,9 +22,6 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
 

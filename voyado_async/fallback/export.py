@@ -114,7 +114,7 @@ class _Chosen:
         known = record.lane.removeprefix(CONTACT) if record.lane.startswith(CONTACT) else None
         body: bytes | None = await self._store.body(record.id)
         if body is not None and newer & registry.fields(record.kind, body):
-            body = registry.without(record.kind, body, newer)
+            body = registry.without(record.kind, body, newer, upsert=True)
         if body is None:
             return None
         contact_id = known or await self._store.contact_id(record.lane)

@@ -51,7 +51,7 @@ def without_newer(messages: Sequence[Message], newer: Newer) -> Left:
             taken[message.lane] = taken.get(message.lane, frozenset()) | registry.fields(kind, content)
         overtaken = taken.get(message.lane, frozenset()) & registry.fields(message.kind, message.body)
         if overtaken:
-            bodies[message.id] = registry.without(message.kind, message.body, overtaken)
+            bodies[message.id] = registry.without(message.kind, message.body, overtaken, upsert=True)
     left: list[Message] = []
     superseded: list[Message] = []
     for message in messages:

@@ -90,13 +90,14 @@ def corrected(body: bytes, *, contact_key: str | None, allowed: frozenset[str] |
     )
 
 
-def without(body: bytes, names: frozenset[str]) -> bytes:
+def without(body: bytes, names: frozenset[str], *, upsert: bool) -> bytes:
     """The content without fields that newer entries have set, where it would update a contact that exists.
 
-    What the contact is known by stays, and so does everything where an existing contact is left alone.
+    What the contact is known by stays, and so does everything where an existing contact is left alone: not in an
+    `upsert`, which cannot do so (`file_form`).
     """
     content = read(body)
-    if content.on_existing == "keep":
+    if content.on_existing == "keep" and not upsert:
         return body
     left = left_without(contact_of(content), names - frozenset(KEY_ATTRIBUTES))
     return to_json(msgspec.structs.replace(content, contact=msgspec.Raw(to_json(left))))

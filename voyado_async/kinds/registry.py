@@ -48,11 +48,11 @@ def fields(kind: Kind, body: bytes) -> frozenset[str]:
             return frozenset()
 
 
-def without(kind: Kind, body: bytes, names: frozenset[str]) -> bytes | None:
+def without(kind: Kind, body: bytes, names: frozenset[str], *, upsert: bool = False) -> bytes | None:
     """The body of an entry that leaves those fields alone, because a newer entry has set them.
 
     None: nothing is left of it, it is superseded. Only contact updates and type changes are ever cut, and a creation
-    that would update a contact which exists.
+    that would update a contact which exists: on its `upsert` road, a file or bulk request, every one would.
     """
     match kind:
         case Kind.CONTACT_UPDATE:
@@ -60,7 +60,7 @@ def without(kind: Kind, body: bytes, names: frozenset[str]) -> bytes | None:
         case Kind.CONTACT_TYPE:
             return None if contact_type.FIELD in names else body
         case Kind.CONTACT_CREATE:
-            return contact_create.without(body, names)
+            return contact_create.without(body, names, upsert=upsert)
         case Kind.REDEEM | Kind.RECEIPT | Kind.VOUCHER_REDEEM:
             return body
 

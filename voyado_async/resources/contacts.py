@@ -53,6 +53,9 @@ class Contacts:
         """Write a creation durably. It is looked up by the tenant's key attribute (`VOYADO_CONTACT_KEY`) before it is
         sent; where the contact exists already, `on_existing` decides: keep it, or update it with these values.
 
+        By file a contact that exists is updated in either case, but for what newer entries have set: files know no
+        other way (ref 6.4).
+
         `source` and `store_external_id` are recommended (ref 4.3). Raises InvalidEntry, KeyConflict, OutboxUnavailable.
         """
         draft = contact_create.draft(

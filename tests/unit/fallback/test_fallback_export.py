@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from voyado_async.cli.program import program
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft
-from voyado_async.kinds import contact_type, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
@@ -174,6 +174,16 @@ def test_an_exported_change_leaves_out_what_a_newer_one_of_its_contact_sets(shop
             (2, "newer entries of its contact set all of it")
         ]
     assert [file["entries"] for file in report["files"]] == [2 if newer_is == "rejected" else 1, 1]
+
+
+def test_an_exported_creation_leaves_out_what_a_newer_change_of_its_contact_sets(shop: Shop) -> None:
+    contact = {"email": "anna@example.com", "city": "Malmo", "street": "Provgatan 7"}
+    shop.put(contact_create.draft(contact, on_existing="keep", contact_key="email"))
+    shop.put(contact_update.draft(address(email="anna@example.com"), {"city": "Lund"}))
+    shop.report("1", VOYADO_CONTACT_KEY="email")
+    content = next(shop.out.glob("*_contacts.xml")).read_text()
+    assert "Provgatan 7" in content
+    assert "Malmo" not in content
 
 
 def test_entries_are_selected_by_filter_or_by_id(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from fakes import FakeClock
 
 from voyado_async.delivery import BulkTaken, Draft, Kind, Message, Outcome
 from voyado_async.fallback.courier import Courier
-from voyado_async.kinds import contact_update
+from voyado_async.kinds import contact_create, contact_update
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
@@ -142,6 +142,20 @@ async def test_of_an_older_change_only_what_no_newer_one_has_set_stands_in_a_fil
     assert await shop.states(*older) == [(State.SPOOLED, None)]
     assert "Provgatan 7" in shop.content()
     assert "Malmo" not in shop.content()
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_of_a_creation_that_would_keep_whom_it_finds_a_file_and_a_bulk_request_hold_what_no_newer_change_has_set(
+    shop: Shop, bulk: bool
+) -> None:
+    """They update whom they find (ref 6.4): "keep" has no form there."""
+    contact = {"email": "anna@example.com", "city": "Malmo", "street": "Provgatan 7"}
+    await overtaken(shop, by_id(city="Lund"), contact_create.draft(contact, on_existing="keep", contact_key="email"))
+    await shop.step(api_healthy=bulk, bulk=bulk)
+    told = repr(shop.sent) if bulk else shop.content()
+    assert "anna@example.com" in told
+    assert "Provgatan 7" in told
+    assert "Malmo" not in told
 
 
 async def test_an_older_change_of_which_nothing_is_left_is_superseded_and_in_no_file(shop: Shop) -> None:
