@@ -44,6 +44,7 @@ from voyado_async.resources.transactions import Transactions
 from voyado_async.resources.vouchers import Vouchers
 from voyado_async.resources.writes import Writes
 from voyado_async.settings import Settings
+from voyado_async.traces import trace
 
 if TYPE_CHECKING:
     from voyado_async.fallback.tenant import Tenant
@@ -225,7 +226,8 @@ class VoyadoClient:
             except Exception as error:
                 # Nobody awaits this task while the shop runs: what ended it is told, and draining goes on.
                 self._drainer = None
-                _log.exception("the drainer failed and begins again in %.0f s", RESTART)
+                # Without the error's own text: nobody knows whether it quotes a payload.
+                _log.error("the drainer failed and begins again in %.0f s\n%s", RESTART, trace(error))
                 self._listeners.emit(Problem(where="drainer", code=type(error).__name__))
                 self._listeners.emit(DrainerStopped(pid=os.getpid(), problem=type(error).__name__))
                 await self._clock.sleep(RESTART)

@@ -13,7 +13,7 @@ import msgspec
 
 from voyado_async.cli.failure import FAILED, PERSON_NEEDED
 from voyado_async.cli.invocation import Invocation, pass_invocation
-from voyado_async.cli.logs import formatter
+from voyado_async.cli.logs import faults_logged, formatter
 from voyado_async.cli.opening import CLOCK, looking, run, told_to_stop
 from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.cli.settled import Facts, Verdict, reasons, verdict
@@ -151,6 +151,7 @@ async def _drain(
     tally, ending = Tally(), Ending()
     async with AsyncExitStack() as stack:
         show = stack.enter_context(_telling(log_format))
+        stack.enter_context(faults_logged())
         sidecar = stack.enter_context(closing(Sidecar(settings, address)))
         listeners: list[Listener] = [log_events(), tally, *sidecar.listeners]
         voyado = await stack.enter_async_context(VoyadoClient(settings, listeners=listeners))
