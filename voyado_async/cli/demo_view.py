@@ -102,7 +102,8 @@ class LiveView(QuietView):
             f"{state:12}{status.states.get(state, 0):6} {'█' * round(40 * status.states.get(state, 0) / most)}"
             for state in State
         ]
-        self._show([*self._phases, "", *bars, "", f"breaker {status.breaker}   {self._news}"])
+        lines = [*self._phases, "", *bars, "", f"breaker {status.breaker}   {self._news}"]
+        self._show(lambda rows, width: lines)
 
 
 def news(event: Event) -> str | None:

@@ -38,12 +38,14 @@ def progress_line() -> Iterator[tuple[logging.Handler, Callable[[Mapping[str, in
 
 
 @contextmanager
-def standing_lines() -> Iterator[Callable[[Sequence[str]], None]]:
-    """Lines on standard output that are drawn anew in their place; the last ones stay."""
+def standing_lines() -> Iterator[Callable[[Callable[[int, int], Sequence[str]]], None]]:
+    """Lines on standard output that are drawn anew in their place; the last ones stay. What is shown is asked for the
+    lines for so many rows of such a width: the window may change, and what does not fit would be cut anywhere."""
     with Live(auto_refresh=False) as live:
 
-        def show(lines: Sequence[str]) -> None:
-            live.update(Text("\n".join(lines)), refresh=True)
+        def show(lines_in: Callable[[int, int], Sequence[str]]) -> None:
+            width, rows = live.console.size
+            live.update(Text("\n".join(lines_in(rows, width))), refresh=True)
 
         yield show
 

@@ -15,7 +15,7 @@ from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
 from voyado_async.cli.parameters import DURATION
 from voyado_async.cli.report import age, json_option, tell_json, tell_lines
-from voyado_async.cli.status_lines import lines_of
+from voyado_async.cli.status_lines import lines_in, lines_of
 from voyado_async.clock import SystemClock
 from voyado_async.outbox.lock import drainer_pid
 from voyado_async.outbox.looking import overview
@@ -135,7 +135,7 @@ async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
 
     told = told_to_stop()
     with ExitStack() as stack:
-        draw: Callable[[Sequence[str]], None] = tell_lines
+        draw: Callable[[Callable[[int, int], Sequence[str]]], None] | None = None
         if sys.stdout.isatty():
             from voyado_async.cli.screen import standing_lines  # here: rich is for terminals only
 
@@ -145,7 +145,9 @@ async def _watch(settings: Settings, interval: float, *, as_json: bool) -> None:
                 found = await view(outbox, Plan.of(settings)).status()
                 if as_json:
                     tell_json(found)
+                elif draw is not None:
+                    draw(partial(lines_in, found))
                 else:
-                    draw([*lines_of(found), ""])
+                    tell_lines([*lines_of(found), ""])
                 with suppress(TimeoutError):
                     await asyncio.wait_for(told.wait(), interval)

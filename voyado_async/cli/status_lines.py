@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from voyado_async.cli.report import age
 from voyado_async.outbox.states import State
@@ -20,41 +21,79 @@ WIDTH = 80
 """The narrowest window that is usual."""
 
 
+class Block(NamedTuple):
+    """Lines that say something only together."""
+
+    rank: int
+    """What matters most is 0."""
+    lines: tuple[str, ...]
+
+
 def lines_of(found: Status) -> list[str]:
     """The report: who works, how the last hour went, what waits and why, what needs a person and what to type."""
+    return [line for block in _report(found) for line in block.lines]
+
+
+def lines_in(found: Status, rows: int, width: int) -> list[str]:
+    """As much of the report as a window has room for: what needs a person and what to type before all else, then who
+    works and what waits. The order stays; what is left out is told in the last row."""
+    report = [Block(rank, _folded(lines, width)) for rank, lines in _report(found)]
+    whole = [line for block in report for line in block.lines]
+    if len(whole) <= rows:
+        return whole
+    room, kept = rows - 1, dict[int, tuple[str, ...]]()
+    for place in sorted(range(len(report)), key=lambda place: report[place].rank):
+        rank, lines = report[place]
+        if len(lines) > room:
+            # The command is the last line of what needs a person.
+            kept[place] = lines[len(lines) - room :] if rank == 0 else ()
+            break
+        kept[place] = lines
+        room -= len(lines)
+    told = [line for place in sorted(kept) for line in kept[place]]
+    return [*told, f"... {len(whole) - len(told)} more lines in a higher window"]
+
+
+def _folded(lines: Sequence[str], width: int) -> tuple[str, ...]:
+    """None is longer than that."""
+    return tuple(line[at : at + width] for line in lines for at in range(0, max(1, len(line)), width))
+
+
+def _report(found: Status) -> list[Block]:
     books = found.accounting
     final = [f"{found.states[state]} {state}" for state in FINAL if found.states[state]]
     lines = [
-        f"outbox      {found.outbox}",
-        f"engage      {found.base_url or 'not bound yet'}",
-        f"drainer     {_drainer(found)}",
-        f"breaker     {_breaker(found)}",
-        f"accounting  {'balanced' if books.balanced else 'DOES NOT CLOSE'}: {books.enqueued} enqueued, "
-        f"{books.purged} purged, {books.forgotten} forgotten",
-        f"final       {', '.join(final) or 'nothing yet'}",
-        f"last hour   {_hour(found.last_hour)}",
-    ]
+        (5, f"outbox      {found.outbox}"),
+        (5, f"engage      {found.base_url or 'not bound yet'}"),
+        (1, f"drainer     {_drainer(found)}"),
+        (1, f"breaker     {_breaker(found)}"),
+        (4, f"accounting  {'balanced' if books.balanced else 'DOES NOT CLOSE'}: {books.enqueued} enqueued, "
+            f"{books.purged} purged, {books.forgotten} forgotten"),
+        (5, f"final       {', '.join(final) or 'nothing yet'}"),
+        (3, f"last hour   {_hour(found.last_hour)}"),
+    ]  # fmt: skip
     if found.last_enqueued_seconds is not None:
-        lines.append(f"newest      written {age(found.last_enqueued_seconds)} ago")
+        lines.append((5, f"newest      written {age(found.last_enqueued_seconds)} ago"))
     if found.files:
-        lines.append(f"files       {', '.join(f'{count} {state}' for state, count in found.files.items())}")
-    lines += ["", *_waiting(found)]
+        lines.append((4, f"files       {', '.join(f'{count} {state}' for state, count in found.files.items())}"))
+    blocks = [Block(rank, (line,)) for rank, line in lines]
+    blocks += [Block(6, ("",)), *(Block(2, told) for told in _waiting(found))]
     if found.advice:
-        lines += ["", "look at", *_advice(found.advice[:MOST_ADVICE])]
+        blocks += [Block(6, ("",)), Block(1, ("look at",))]
+        blocks += [Block(0, told) for told in _advice(found.advice[:MOST_ADVICE])]
         if len(found.advice) > MOST_ADVICE:
-            lines.append(f"  and {len(found.advice) - MOST_ADVICE} more: voyado-async status --json")
-    return lines
+            blocks.append(Block(1, (f"  and {len(found.advice) - MOST_ADVICE} more: voyado-async status --json",)))
+    return blocks
 
 
-def _advice(advice: Sequence[Advice]) -> Iterator[str]:
+def _advice(advice: Sequence[Advice]) -> Iterator[tuple[str, ...]]:
     """Reasons with their command beside them, or below them where the line would not fit."""
     for command, several in groupby(advice, key=lambda one: one.command):
         reasons = [one.reason for one in several]
         if len(reasons) == 1 and len(reasons[0]) + len(command) + 4 <= WIDTH:
-            yield f"  {reasons[0]}  {command}"
+            yield (f"  {reasons[0]}  {command}",)
         else:
-            yield from (f"  {reason}" for reason in reasons)
-            yield f"    {command}"
+            yield (*(f"  {reason}" for reason in reasons), f"    {command}")
 
 
 def _drainer(found: Status) -> str:
@@ -80,18 +119,18 @@ def _hour(hour: LastHour) -> str:
     )
 
 
-def _waiting(found: Status) -> list[str]:
+def _waiting(found: Status) -> Iterator[tuple[str, ...]]:
     if not found.waiting:
-        return ["waiting     nothing"]
+        yield ("waiting     nothing",)
+        return
     total = sum(one.count for one in found.waiting)
     oldest = found.oldest_pending_seconds
-    lines = [
-        f"waiting     {total}" + (f", the oldest for the API waits for {age(oldest)}" if oldest is not None else "")
-    ]
+    yield (
+        f"waiting     {total}" + (f", the oldest for the API waits for {age(oldest)}" if oldest is not None else ""),
+    )
     for one in found.waiting:
         since = f" for {age(one.oldest_seconds)}" if one.oldest_seconds is not None else ""
-        lines += [f"  {one.count} {one.state}{since}{_kinds(found, one.state)}", f"    {one.why}; next: {_next(one)}"]
-    return lines
+        yield f"  {one.count} {one.state}{since}{_kinds(found, one.state)}", f"    {one.why}; next: {_next(one)}"
 
 
 def _next(one: Waiting) -> str:

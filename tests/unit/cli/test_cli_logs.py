@@ -1,4 +1,4 @@
-"""How a sidecar logs what nobody expected: one line, or one object, each; where it was, and never what an error says."""
+"""How a sidecar logs what nobody expected: one line, or one object; where it was, never what the error says."""
 
 from __future__ import annotations
 

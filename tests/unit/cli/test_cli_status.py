@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,11 @@ import pytest
 from cli_calls import BASE_URL, Call, In
 
 from voyado_async.cli.status import Limits, passed
-from voyado_async.cli.status_lines import lines_of
+from voyado_async.cli.status_lines import lines_in, lines_of
 from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview, Standing
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
+from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord, Settlement
 from voyado_async.resources.status import Advice, Plan, Status, status_of
 
 NOW = 1_800_000_000_000
@@ -201,7 +206,7 @@ def test_what_to_type_stands_below_where_the_line_would_be_too_long() -> None:
     ]
 
 
-def test_a_night_fits_on_one_screen() -> None:
+def a_night() -> Status:
     """An outage with everything that comes with it."""
     states = {state.value: 123_456 for state in State if state not in (State.UPLOADED, State.IMPORTED)}
     reasons = {"PromotionAlreadyRedeemed": 9, "BreakerOpen": 8, "Http503": 7}
@@ -210,7 +215,7 @@ def test_a_night_fits_on_one_screen() -> None:
     }
     kinds = {kind.value: states for kind in Kind}
     files = [FileTotals(state, 12, 123_456, 9, NOW - HOUR) for state in ("imported", "spooled")]
-    found = status(
+    return status(
         overview(
             states,
             counts=Counts(dict.fromkeys(State, 0) | states, kinds, 9, 0, 0, NOW - 3 * 24 * HOUR),
@@ -221,9 +226,69 @@ def test_a_night_fits_on_one_screen() -> None:
             open_files=[file("spooled", "login")],
         )
     )
-    lines = lines_of(found)
+
+
+def test_a_night_fits_on_one_screen() -> None:
+    lines = lines_of(a_night())
     assert len(lines) <= 24
     assert [line for line in lines if len(line) > 120] == []
+    assert lines_in(a_night(), len(lines), 120) == lines
+
+
+def test_in_a_low_window_stays_what_needs_a_person_and_then_who_works() -> None:
+    """In its order, and as far as it fits."""
+    whole = lines_of(a_night())
+    asks = whole[whole.index("look at") + 1 :]
+    assert asks == [
+        "  123456 rejected  voyado-async list --state rejected",
+        "  file f.xml: login  voyado-async files",
+        "  the accounting does not close  voyado-async verify",
+    ]
+    assert lines_in(a_night(), 12, 120) == [
+        "drainer     running, pid 4711",
+        "breaker     open for 2m, Engage is asked again in 30s",
+        *whole[whole.index("") + 1 :][:5],
+        "look at",
+        *asks,
+        "... 13 more lines in a higher window",
+    ]
+    for rows in range(3, len(whole)):
+        for width in (20, 80, 200):
+            lines = lines_in(a_night(), rows, width)
+            assert len(lines) <= rows
+            assert max(map(len, lines)) <= max(width, len("... 99 more lines in a higher window"))
+    assert lines_in(a_night(), 4, 80)[:3] == asks
+
+
+def test_where_not_even_that_has_room_the_command_stays() -> None:
+    name = "2026112217322{}_85550680000001_transactions.xml"
+    advice = [Advice(f"file {name.format(n)}: unreachable", "voyado-async files") for n in range(6)]
+    found = msgspec.structs.replace(status(overview()), advice=tuple(advice))
+    assert lines_in(found, 4, 80)[1:3] == [f"  file {name.format(5)}: unreachable", "    voyado-async files"]
+
+
+@pytest.mark.parametrize("rows", [12, 40])
+def test_watch_draws_what_the_window_has_room_for(rows: int, in_outbox: In) -> None:
+    in_outbox(lambda outbox: outbox.enqueue([Draft(Kind.RECEIPT, b"{}", "contact:a")]))
+    in_outbox(lambda outbox: outbox.settle(Settlement(1, State.PENDING, State.REJECTED, reason="NotFound")))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+    command = [sys.executable, "-W", "error", "-m", "voyado_async", "status", "--watch"]
+    env = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")} | {"TERM": "xterm"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=env)
+    os.close(theirs)
+    drawn = ""
+    try:
+        while "voyado-async list --state rejected" not in drawn:
+            drawn += os.read(ours, 4096).decode()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(timeout=10), process.stderr and process.stderr.read()) == (0, b"")
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(ours)
+    assert ("more lines in a higher window" in drawn) == (rows == 12)
+    assert ("engage " in drawn) == (rows == 40)
 
 
 def test_advice_is_counted_where_there_is_too_much_of_it() -> None:
