@@ -8,10 +8,13 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from actors import receipt
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,6 +31,7 @@ from voyado_async.cli.program import COMMANDS, program
 from voyado_async.events import AttemptMade
 from voyado_async.ops.metrics import Metrics
 from voyado_async.resources.status import Accounting, DrainerStatus, Status
+from voyado_async.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 BOOK = (ROOT / "samples" / "replay_after_outage.md").read_text(encoding="utf-8")
@@ -226,18 +231,121 @@ def test_every_command_that_a_sample_names_exists() -> None:
                 assert option in shown, (sample, command, option)
 
 
-def test_alert_rules_ask_for_metrics_that_exist() -> None:
+def served() -> dict[str, list[dict[str, str]]]:
+    """What /metrics has: the labels of each sample, by its name."""
     metrics = Metrics()
     metrics(AttemptMade(entry_id=1, kind="redeem", what="request", outcome="delivered", status=200, duration_ms=1))
+    metrics(AttemptMade(entry_id=1, kind="redeem", what="request", outcome="rejected", status=404, duration_ms=1))
     status = Status("", None, {}, {}, None, "closed", None, DrainerStatus(False, None, False, None), {},
                     Accounting(0, 0, 0, True), (), last_enqueued_seconds=1.0)  # fmt: skip
     text = metrics.text("", status, rate=1.0, sizes={"database": 1})[0].decode()
-    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
-    rules = (SAMPLES / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
-    asked = set(re.findall(r"\bvoyado_\w+", rules))
+    found: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(dict(sample.labels))
+    return found
+
+
+def test_alert_rules_ask_for_metrics_and_labels_that_exist() -> None:
+    """Every series that a rule chooses is there, and every label that it sums over."""
+    read = yaml.safe_load((SAMPLES / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+    (group,) = read["groups"]
+    has, asked = served(), set()
+    for rule in group["rules"]:
+        assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}, rule
+        assert re.fullmatch(r"\d+[mh]", rule["for"]), rule
+        assert set(rule["labels"]) == {"severity"}, rule
+        assert rule["labels"]["severity"] in ("page", "ticket"), rule
+        assert set(rule["annotations"]) == {"summary", "command"}, rule
+        found = re.findall(r"\b(voyado_\w+|up)\b(?:\{(.*?)\})?", rule["expr"])
+        assert found, rule
+        for name, labels in found:
+            if name == "up":  # Prometheus' own
+                continue
+            assert name in has, (rule["alert"], name)
+            asked.add(name)
+            wanted = re.findall(r'(\w+)(=~|=)"([^"]*)"', labels)
+            for label, _, values in wanted:
+                for value in values.split("|"):
+                    assert any(one.get(label) == value for one in has[name]), (rule["alert"], name, label, value)
+            for label in re.findall(r"(?:by|without) \((\w+)\)", rule["expr"]):
+                assert all(label in one for one in has[name]), (rule["alert"], name, label)
+    names = [rule["alert"] for rule in group["rules"]]
     assert len(asked) > 8
-    assert asked - names == set()
-    assert rules.count("- alert: ") == rules.count("expr: ") == rules.count("severity: ") == rules.count("command: ")
+    assert len(set(names)) == len(names)
+
+
+def container() -> dict[str, list[str]]:
+    """The steps of the container, by their word."""
+    text = (SAMPLES / "container" / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    steps: dict[str, list[str]] = {}
+    for word, rest in re.findall(r"^([A-Z]+) (.+)$", text, re.MULTILINE):
+        steps.setdefault(word, []).append(rest)
+    return steps
+
+
+def test_the_container_and_its_shop_agree_on_user_folder_port_and_time() -> None:
+    steps = container()
+    compose = yaml.safe_load((SAMPLES / "container" / "compose.yaml").read_text(encoding="utf-8"))
+    shop, sidecar = compose["services"]["shop"], compose["services"]["sidecar"]
+    (install,) = steps["RUN"]
+    uid, folder = re.search(r"useradd --uid (\d+) .*--home-dir (\S+) (?:voyado)", install).groups()  # type: ignore[union-attr] # or it fails
+    assert (steps["USER"], shop["user"]) == (["voyado"], uid), "0600 files are for one user"
+    assert f"chmod 0700 {folder}" in install
+    assert steps["VOLUME"] == steps["WORKDIR"] == [folder]
+    command = json.loads(steps["CMD"][0])
+    outbox = dict(one.split("=", 1) for one in steps["ENV"])["VOYADO_OUTBOX"]
+    assert sidecar["environment"] == shop["environment"]
+    assert sidecar["environment"]["VOYADO_OUTBOX"] == outbox == f"{folder}/outbox.db"
+    assert sidecar["volumes"] == shop["volumes"] == [f"outbox:{folder}"]
+    assert "outbox" in compose["volumes"]
+    port = command[command.index("--listen") + 1].rpartition(":")[2]
+    assert steps["EXPOSE"] == [port]
+    assert sidecar["ports"] == [f"127.0.0.1:{port}:{port}"], "nobody logs in there"
+    assert f":{port}/healthz" in sidecar["healthcheck"]["test"][-1]
+    assert int(sidecar["stop_grace_period"].removesuffix("s")) > 15
+    (secret,) = compose["secrets"]
+    for service in (shop, sidecar):
+        assert service["secrets"] == [secret]
+        assert service["environment"]["VOYADO_API_KEY_FILE"] == f"/run/secrets/{secret}"
+    known = {f"VOYADO_{name.upper()}" for name in Settings.__struct_fields__} | {"VOYADO_API_KEY_FILE"}
+    assert set(shop["environment"]) <= known
+    extras = re.search(r"/src\[(.+?)\]", install)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(declared)
+
+
+def test_the_command_and_the_health_check_of_the_container_run(night: Night) -> None:
+    """As they stand there, with the folder and the port of this machine for those of the container."""
+    steps = container()
+    data = night.folder / "data"
+    data.mkdir(0o700)
+    (night.folder / "api-key").write_text(night.env["VOYADO_API_KEY"], encoding="utf-8")
+    compose = yaml.safe_load((SAMPLES / "container" / "compose.yaml").read_text(encoding="utf-8"))
+    of_file = compose["services"]["sidecar"]
+    env = {name: value for name, value in night.env.items() if not name.startswith("VOYADO_")} | {
+        name: value.replace("/data", str(data)).replace("/run/secrets/voyado_api_key", str(night.folder / "api-key"))
+        for name, value in of_file["environment"].items()
+    } | {"VOYADO_BASE_URL": night.env["VOYADO_BASE_URL"]}  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [word.replace("9464", port) for word in json.loads(steps["CMD"][0])]
+    process = subprocess.Popen(command, env=env, cwd=data, stderr=subprocess.PIPE, text=True, umask=0o022)
+    try:
+        assert process.stderr is not None
+        while json.loads(process.stderr.readline()).get("event") != "drainer_started":
+            assert process.poll() is None
+        test = [word.replace("9464", port) for word in of_file["healthcheck"]["test"][1:]]
+        assert subprocess.run(test, env=env, timeout=20, check=False).returncode == 0
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (data, *data.iterdir())}
+        assert modes["outbox.db"] == 0o600
+        assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=int(of_file["stop_grace_period"].removesuffix("s"))) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd is here to read the unit")
