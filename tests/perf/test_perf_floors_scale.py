@@ -14,6 +14,7 @@ from perf_backlog import SHAPES, Shape, filled
 
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Kind
+from voyado_async.outbox import choosing
 from voyado_async.outbox.sqlite import CHUNK, SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, EntryFilter, Settlement
@@ -116,6 +117,29 @@ async def test_what_is_asked_in_a_night_reads_little_more_than_it_finds(outbox: 
         count.clear()
         assert [entry.id for entry in await outbox.entries(msgspec.structs.replace(which, limit=101))] == found
         assert len(count) * 100 < 20_000, which
+
+
+async def test_a_list_is_short_even_where_no_index_knows_what_fits(
+    hot: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rare kind, behind everything else: `list` looks at a part, and says how far; a search goes to the end."""
+    which = EntryFilter(kinds=(Kind.REDEEM,), limit=101)
+    database = sqlite3.connect(hot.path, isolation_level=None)
+    database.execute("UPDATE entry SET kind = 'redeem' WHERE id = 1")
+    database.execute("UPDATE counter SET value = 1 WHERE name = 'waiting' AND kind = 'redeem'")
+    monkeypatch.setattr(choosing, "LOOKED_BACK", MANY // 20)
+    count: list[int] = []
+    database.set_progress_handler(lambda: count.append(1), 100)
+    try:
+        for states in ((), (State.PENDING,)):
+            count.clear()
+            listing = choosing.listed(database, msgspec.structs.replace(which, states=states))
+            assert (listing.entries, listing.looked_back_to is None) == ([], False)
+            least = len(count)
+            assert [entry.id for entry in choosing.entries(database, which)] == [1]
+            assert least < len(count) / 2
+    finally:
+        database.close()
 
 
 async def test_opening_does_not_look_at_what_is_there(hot: SqliteOutbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import product
 from typing import cast
 
@@ -11,8 +12,9 @@ from msgspec.structs import replace
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox import choosing
-from voyado_async.outbox.choosing import SET_BACK, sources
+from voyado_async.outbox.choosing import SET_BACK, listed, sources
 from voyado_async.outbox.operator_store import OperatorOutbox
+from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord, Outbox
 
@@ -126,3 +128,71 @@ async def test_a_clock_that_is_further_off_than_a_day_hides_entries_only_from_fi
 )
 def test_the_narrowest_index_is_asked(which: EntryFilter, most: int, asked: set[str]) -> None:
     assert sources(which, most) == asked
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        EntryFilter(kinds=(Kind.REDEEM,)),
+        EntryFilter(kinds=(Kind.REDEEM,), states=(State.PENDING,)),
+        EntryFilter(kinds=(Kind.REDEEM,), states=(State.PENDING, State.REJECTED)),
+        EntryFilter(kinds=(Kind.REDEEM,), states=(State.PENDING, State.DELIVERED)),
+        EntryFilter(kinds=(Kind.REDEEM,), contact="anna"),
+        EntryFilter(kinds=(Kind.REDEEM,), error="NotFound"),
+        EntryFilter(kinds=(Kind.REDEEM,), until=START + 33_000),
+        EntryFilter(kinds=(Kind.RECEIPT,)),
+        EntryFilter(kinds=(Kind.VOUCHER_REDEEM,)),
+    ],
+)
+async def test_a_list_says_how_far_it_looked_and_goes_on_from_there_without_a_gap(
+    outbox: Outbox, clock: StandingClock, which: EntryFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look is short; with `until` where the last one ended, they find together what a look at all finds."""
+    monkeypatch.setattr(choosing, "SPAN", 4)
+    monkeypatch.setattr(choosing, "LOOKED_BACK", 4)
+    for number in range(60):
+        clock.time += 1000
+        kind = Kind.REDEEM if number in (0, 1, 2, 30, 50) else Kind.RECEIPT
+        (entry,) = await put(outbox, draft(kind, "contact:anna", key=f"key{number}"))
+        if number % 10 in (1, 7):
+            await bring_to(outbox, entry, State.REJECTED if number % 10 == 1 else State.DELIVERED)
+        elif number % 2:
+            await move(outbox, entry, State.PENDING, State.PENDING, reason="NotFound")
+    database = sqlite3.connect(cast(SqliteOutbox, outbox).path)
+    found: list[int] = []
+    until, looks = which.until, 0
+    while True:
+        listing = listed(database, replace(which, until=until, limit=50))
+        found += [entry.id for entry in listing.entries if entry.id not in found]
+        looks += 1
+        if listing.looked_back_to is None:
+            break
+        assert until is None or listing.looked_back_to < until
+        until = listing.looked_back_to
+    whole = await outbox.entries(which)
+    assert found == [entry.id for entry in whole]
+    assert looks > 1 or not whole
+    (newest, *_) = [entry.id for entry in whole] or [0]
+    assert [entry.id for entry in listed(database, replace(which, limit=1)).entries] in ([newest], [])
+    database.close()
+
+
+async def test_a_list_that_has_all_it_wants_says_nothing_of_older_ones(
+    outbox: Outbox, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "SPAN", 2)
+    monkeypatch.setattr(choosing, "LOOKED_BACK", 4)
+    for number in range(40):
+        clock.time += 1000
+        await put(outbox, draft(Kind.REDEEM if number > 37 else Kind.RECEIPT, key=f"key{number}"))
+    database = sqlite3.connect(cast(SqliteOutbox, outbox).path)
+    for which in (
+        EntryFilter(kinds=(Kind.REDEEM,), limit=10),  # the books tell that there are no more
+        EntryFilter(kinds=(Kind.RECEIPT,), limit=2),
+        EntryFilter(ids=(1, 2)),
+        EntryFilter(states=(State.REJECTED,)),
+    ):
+        listing = listed(database, which)
+        assert listing.looked_back_to is None
+        assert listing.entries == await outbox.entries(which)
+    database.close()

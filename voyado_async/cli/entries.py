@@ -15,7 +15,7 @@ from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import json_option, moment, shown, tell_json, tell_table
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
-from voyado_async.outbox.choosing import as_known, entries
+from voyado_async.outbox.choosing import Listing, as_known, listed
 from voyado_async.outbox.glance import fact_of
 from voyado_async.outbox.seal import HIDDEN, opened
 from voyado_async.outbox.states import State
@@ -60,14 +60,16 @@ class ListReport(msgspec.Struct, frozen=True):
     entries: list[EntryReport]
     more: bool
     """There are more than `--limit`."""
+    looked_back_to: datetime | None = None
+    """Entries from before were not looked at: `--until` this moment does. Null: all that can fit were."""
 
 
-def _found(database: sqlite3.Connection, settings: Settings, which: EntryFilter) -> list[EntryRecord]:
+def _found(database: sqlite3.Connection, settings: Settings, which: EntryFilter) -> Listing:
     if which.address is not None:
         # An address can only be looked for as a sealed outbox knows it. All else is looked for without a key.
         seal = opened(fact_of(database, "seal"), settings.seal_keys, str(settings.outbox_path))
         which = as_known(which, seal)
-    return entries(database, which)
+    return listed(database, which)
 
 
 @click.command("list")
@@ -79,8 +81,10 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
     """List entries, newest first, without their content."""
     settings = invocation.settings()
     wanted = filter_of(**filters, limit=limit + 1)
-    found = look_at(settings, partial(_found, settings=settings, which=wanted))
-    report = ListReport(str(settings.outbox_path), [report_of(entry) for entry in found[:limit]], len(found) > limit)
+    listing = look_at(settings, partial(_found, settings=settings, which=wanted))
+    found, back = listing.entries, moment(listing.looked_back_to)
+    told = [report_of(entry) for entry in found[:limit]]
+    report = ListReport(str(settings.outbox_path), told, len(found) > limit, back)
     if as_json:
         tell_json(report)
         return
@@ -88,6 +92,8 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
     tell_table(COLUMNS, rows, spare=("CONTACT", "TRIES"))
     if report.more:
         click.echo(f"there are more than {limit}; --limit shows them", err=True)
+    if back is not None:
+        click.echo(f"not all were looked at, and there may be older ones: --until {shown(back)}", err=True)
 
 
 def report_of(entry: EntryRecord) -> EntryReport:

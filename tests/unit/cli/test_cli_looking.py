@@ -21,6 +21,7 @@ from voyado_async.cli.check_lines import Result
 from voyado_async.delivery import Delivered, FileFamily, NotAllowed, Rejected, SlowDown
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox import choosing
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt, BreakerRecord, FileRecord, Settlement
@@ -213,6 +214,22 @@ def test_a_contact_that_cannot_be_one_is_wrong_usage_and_says_how_to_name_one(
     done = call(*command, "--contact", "Anna Planted")
     assert (done.exit_code, "Planted" in done.output) == (2, False)
     assert "memberNumber:1234" in done.output
+
+
+def test_a_list_that_did_not_look_at_all_says_where_to_go_on(
+    call: Call, filled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "SPAN", 2)
+    monkeypatch.setattr(choosing, "LOOKED_BACK", 1)
+    monkeypatch.setattr(choosing, "IN_ORDER", 1)
+    assert read(call, "list", "--limit", "1")["looked_back_to"] is None
+    some = call("list", "--kind", "redeem", "--json")
+    told = json.loads(some.stdout)
+    assert (told["entries"], told["more"]) == ([], False)
+    until = f"{datetime.fromisoformat(told['looked_back_to']):%Y-%m-%dT%H:%M:%SZ}"
+    plain = call("list", "--kind", "redeem")
+    assert plain.exit_code == 0
+    assert plain.stderr == f"not all were looked at, and there may be older ones: --until {until}\n"
 
 
 def test_listings_show_no_address_of_a_person(call: Call, filled: None) -> None:
