@@ -210,6 +210,9 @@ async def test_nothing_of_the_operators_own_ssh_is_used(
     assert failed.reason == "login"
     failed = await failure_of(own.settings(sftp_host_key=None, sftp_known_hosts=str(tmp_path / "empty")))
     assert failed.reason == "host_key"
+    other = asyncssh.generate_private_key("ssh-ed25519").get_fingerprint("sha256")
+    failed = await failure_of(own.settings(sftp_host_key=other))
+    assert failed.reason == "host_key"
 
 
 async def test_nothing_of_the_operators_own_ssh_gets_in_the_way(
