@@ -300,6 +300,9 @@ def test_an_entry_that_always_fails_is_carried_by_hand_where_there_is_no_file_se
     (reason,) = shell.read("drain", "--until-settled", "--timeout", "30", code=3)["needs_person"]
     (file,) = shell.read("files")["files"]
     assert reason == f"file {file['name']}: has to be carried by hand"
+    assert [(one["reason"], one["command"]) for one in shell.read("status", "--check", code=3)["advice"]] == [
+        (reason, "voyado-async files")
+    ]
     assert shell.states() == {"spooled": 1}
     assert (shell.folder / "spool" / file["name"]).stat().st_size == file["size"]
     shell.read("files", "--carried", file["name"])

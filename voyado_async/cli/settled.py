@@ -29,6 +29,7 @@ import msgspec
 
 from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import FINAL, State
+from voyado_async.resources.status import TO_CARRY, UNWATCHED
 
 NOT_BY_TIME = frozenset({"host_key", "login", "folder_missing", "name_taken", "file_missing", "stays"})
 """Problems of a file that time does not solve: `sftp.py` and `plans.py` have the words."""
@@ -128,7 +129,7 @@ def reasons(facts: Facts) -> list[str]:
 def _why(file: OpenFile) -> str:
     if file.problem is not None:
         return file.problem
-    return "has to be carried by hand" if file.state == "spooled" else "nobody looks whether it was imported"
+    return TO_CARRY if file.state == "spooled" else UNWATCHED
 
 
 def _is_halted(halted: str | None) -> bool:

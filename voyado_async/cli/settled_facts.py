@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from voyado_async.cli.settled import Exhausted, Facts, OpenFile, Verdict, verdict
-from voyado_async.delivery import FileFamily, FileForm, Message, NoFileForm
+from voyado_async.delivery import FileForm, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.resources.status import Plan
 from voyado_async.settings import Settings
 
 EVER = 1 << 61
@@ -100,18 +101,14 @@ def _ways(settings: Settings) -> Callable[[Message, bool, bool, bool], Exhausted
 
 
 async def _files(outbox: Outbox, settings: Settings) -> list[OpenFile]:
-    folders = {
-        FileFamily.CONTACTS: settings.sftp_contacts_dir,
-        FileFamily.REDEMPTIONS: settings.sftp_redemptions_dir,
-        FileFamily.TRANSACTIONS: settings.sftp_transactions_dir,
-    }
+    by_hand = Plan.of(settings).by_hand
     return [
         OpenFile(
             name=file.name,
             state=file.state,
             problem=file.problem,
             carried=file.carried,
-            has_folder=settings.sftp_host is not None and folders[file.family] is not None,
+            has_folder=file.family not in by_hand,
         )
         for file in await outbox.files(open_only=True)
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from voyado_async.delivery import FileFamily
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
@@ -25,6 +26,9 @@ HOUR_OF_SPANS = HOUR // SPAN + 1
 
 BREAKER_OPEN = "BreakerOpen"
 """The reason of what used up its turns while nothing was sent."""
+
+TO_CARRY, UNWATCHED = "has to be carried by hand", "nobody looks whether it was imported"
+"""What is wrong with a file that nobody uploads."""
 
 _NONE = Standing(None, {})
 
@@ -123,14 +127,23 @@ class Plan(msgspec.Struct, frozen=True):
     uploads: bool = False
     """A file server is set."""
     confirms: bool = True
+    by_hand: frozenset[FileFamily] = frozenset()
+    """The files that nobody uploads: no server is set, or no folder for them."""
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
+        folders = {
+            FileFamily.CONTACTS: settings.sftp_contacts_dir,
+            FileFamily.REDEMPTIONS: settings.sftp_redemptions_dir,
+            FileFamily.TRANSACTIONS: settings.sftp_transactions_dir,
+        }
+        uploads = settings.sftp_host is not None
         return cls(
             settings.fallback_interval,
             settings.import_period,
-            settings.sftp_host is not None,
+            uploads,
             settings.fallback_confirm,
+            frozenset(family for family, folder in folders.items() if folder is None or not uploads),
         )
 
 
@@ -144,7 +157,7 @@ def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: 
     record = found.drainer if found.drainer is not None and found.drainer.pid == pid else None
     stalled = running and is_due and record is not None and now - record.progress >= STALLED
     drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
-    advice = tuple(_advice(found, breaker, stalled=stalled, unattended=is_due and not running))
+    advice = tuple(_advice(found, breaker, plan, stalled=stalled, unattended=is_due and not running))
     asks_again = breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
     return Status(
         outbox=outbox,
@@ -185,7 +198,9 @@ def last_hour(found: Overview) -> LastHour:
     )
 
 
-def _advice(found: Overview, breaker: BreakerRecord, *, stalled: bool, unattended: bool) -> Iterator[Advice]:
+def _advice(
+    found: Overview, breaker: BreakerRecord, plan: Plan, *, stalled: bool, unattended: bool
+) -> Iterator[Advice]:
     if rejected := found.counts.states[State.REJECTED]:
         yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
     exhausted = found.standing.get(State.EXHAUSTED, _NONE).reasons
@@ -203,6 +218,11 @@ def _advice(found: Overview, breaker: BreakerRecord, *, stalled: bool, unattende
     for file in found.open_files:
         if file.problem not in (None, "incomplete"):
             yield Advice(f"file {file.name}: {file.problem}", "voyado-async files")
+        elif file.problem is None and file.family in plan.by_hand and not file.carried:
+            if file.state != "spooled":
+                yield Advice(f"file {file.name}: {UNWATCHED}", "voyado-async files")
+            elif breaker.state == "closed" and breaker.halted is None:  # else the API takes most of it when it is back
+                yield Advice(f"file {file.name}: {TO_CARRY}", "voyado-async files")
     if unattended:
         yield Advice("work is due and nobody drains", "voyado-async drain")
     if stalled:

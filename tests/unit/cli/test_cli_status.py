@@ -26,6 +26,7 @@ from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview,
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord, Settlement
 from voyado_async.resources.status import Advice, Plan, Status, status_of
+from voyado_async.settings import Settings
 
 NOW = 1_800_000_000_000
 PID = 4711
@@ -118,6 +119,53 @@ def test_it_says_why_entries_wait_and_what_happens_next(
 ) -> None:
     (waiting,) = status(found, running=running).waiting
     assert (waiting.why, waiting.next, waiting.next_in_seconds) == (why, then, seconds)
+
+
+BY_HAND = frozenset({FileFamily.TRANSACTIONS})
+
+
+@pytest.mark.parametrize(
+    ("found", "breaker", "by_hand", "told"),
+    [
+        (file("spooled", None), None, BY_HAND, "has to be carried by hand"),
+        (file("spooled", None), BreakerRecord("closed", NOW), BY_HAND, "has to be carried by hand"),
+        (file("spooled", None), OPEN, BY_HAND, None),  # the API takes it when it is back
+        (file("spooled", None), BreakerRecord("closed", NOW, halted="401"), BY_HAND, None),
+        (file("spooled", None), None, frozenset({FileFamily.CONTACTS}), None),
+        (file("spooled", "incomplete"), None, BY_HAND, None),
+        (file("uploading", None), OPEN, BY_HAND, "nobody looks whether it was imported"),
+        (file("uploaded", None), None, BY_HAND, "nobody looks whether it was imported"),
+        (file("uploaded", "stays"), None, BY_HAND, "stays"),
+        (msgspec.structs.replace(file("uploaded", None), carried=True), None, BY_HAND, None),
+    ],
+)
+def test_a_file_that_nobody_uploads_needs_a_person_once_the_api_is_well(
+    found: FileRecord, breaker: BreakerRecord | None, by_hand: frozenset[FileFamily], told: str | None
+) -> None:
+    needs = status(overview(open_files=[found], breaker=breaker), plan=Plan(by_hand=by_hand)).advice
+    of_files = [(one.reason, one.command) for one in needs if one.reason.startswith("file ")]
+    assert of_files == ([] if told is None else [(f"file f.xml: {told}", "voyado-async files")])
+
+
+SERVER: dict[str, Any] = {
+    "sftp_host": "h",
+    "sftp_username": "u",
+    "sftp_password": "p",
+    "sftp_host_key": f"SHA256:{'A' * 43}",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_hand"),
+    [
+        (Settings(), frozenset(FileFamily)),
+        (Settings(sftp_redemptions_dir="r"), frozenset(FileFamily)),
+        (Settings(**SERVER), frozenset({FileFamily.REDEMPTIONS})),
+        (Settings(**SERVER, sftp_redemptions_dir="r"), frozenset()),
+    ],
+)
+def test_what_nobody_uploads_follows_from_the_settings(settings: Settings, by_hand: frozenset[FileFamily]) -> None:
+    assert Plan.of(settings).by_hand == by_hand
 
 
 def test_the_settings_of_the_second_road_decide_what_comes_next() -> None:
