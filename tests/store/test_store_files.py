@@ -428,5 +428,4 @@ async def test_newer_contact_writes_are_told_for_a_confirmation(outbox: Outbox) 
     (message,) = await outbox.to_confirm(10, START)
     assert sorted((await outbox.newer_changes(message, lambda _: False)).writes) == [
         (Kind.CONTACT_UPDATE, b"away"),
-        (Kind.CONTACT_UPDATE, b"pending"),
     ]

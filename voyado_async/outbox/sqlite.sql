@@ -739,13 +739,14 @@ AND entry.state NOT IN ('rejected', 'discarded')
 AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
 
 -- name: newer_changes
--- Some of the contact writes of one lane that are newer than an entry and have set their values, or will: the next ones
--- that wait, that are on the second road, and that are in force, each in its order. One can be told twice.
+-- Some of the contact writes of one lane that are newer than an entry and have set their values, or may have, or will by
+-- the second road: the next ones that are being sent, that are on that road, and that are in force, each in its order.
+-- One can be told twice. Not what waits for the API: it goes after that entry, and may never go.
 SELECT 0 AS road, id, kind, content, settled FROM (
-    SELECT id, kind, settled FROM entry
-    WHERE lane = :lane AND profile = 1 AND id > :after AND state IN ('pending', 'sending')
+    SELECT id, kind, settled FROM entry INDEXED BY entry_sending
+    WHERE state = 'sending' AND lane = :lane AND profile = 1 AND id > :after
     ORDER BY id LIMIT :limit
-) AS waiting JOIN body ON body.entry = waiting.id
+) AS going JOIN body ON body.entry = going.id
 UNION ALL
 SELECT 1, id, kind, content, settled FROM (
     SELECT id, kind, settled FROM entry

@@ -423,8 +423,10 @@ class Outbox(Protocol):
 
     async def newer_changes(self, message: Message, enough: Enough) -> Later:
         """The contact writes of its lane, and of those that became part of it, that are newer than it and have set
-        their values, or will: updates that were not dropped, and creations as in `newer_in_force`. Oldest first, and
-        some at a time: no more is read as soon as `enough` says so of those updates among them that are not settled."""
+        their values, or may have, or will by the second road: updates that were not dropped, and creations as in
+        `newer_in_force`. What waits for the API is none of them: it is held until this one is settled, and may be
+        refused or dropped then; its older values would be nowhere. Oldest first, and some at a time: no more is read as
+        soon as `enough` says so of those updates among them that are not settled."""
         ...
 
     async def newer_in_force(self, message: Message) -> list[tuple[Kind, bytes]]:

@@ -934,9 +934,24 @@ async def test_an_imported_entry_is_confirmed_and_told_what_a_newer_one_has_set(
     older = await world.put_one(ANNA, Kind.CONTACT_UPDATE, b"city")
     await world.import_by_file(older)
     newer = await world.put_one(ANNA, Kind.CONTACT_UPDATE, b"street")
+    await world.import_by_file(newer)
     await world.start()
     await world.clock.advance(15)
-    assert [(entry, fields) for _, entry, fields in world.carrier.confirmed] == [(older, frozenset({"street"}))]
+    assert [(entry, fields) for _, entry, fields in world.carrier.confirmed] == [
+        (older, frozenset({"street"})),
+        (newer, frozenset()),
+    ]
+    assert await world.states(older, newer) == [State.DELIVERED, State.DELIVERED]
+
+
+async def test_what_waits_behind_an_imported_entry_takes_none_of_its_fields(world: World) -> None:
+    """It may still be refused or dropped, and the older value would be nowhere."""
+    older = await world.put_one(ANNA, Kind.CONTACT_UPDATE, b"city")
+    await world.import_by_file(older)
+    newer = await world.put_one(ANNA, Kind.CONTACT_UPDATE, b"city")
+    await world.start()
+    await world.clock.advance(15)
+    assert [(entry, fields) for _, entry, fields in world.carrier.confirmed] == [(older, frozenset())]
     assert await world.states(older, newer) == [State.DELIVERED, State.DELIVERED]
     assert world.carrier.sent[0][0] >= world.carrier.confirmed[0][0]
 
