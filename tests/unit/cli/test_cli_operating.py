@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import sqlite3
 import stat
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +233,37 @@ def test_what_is_carried_off_by_hand_is_written_down(call: Call, home: Path) -> 
     assert (action["what"], action["entries"]) == ("export", 0)
     assert action["ended"]
     assert "one contact" in told_of(call, "export", "out2", "--contact", ANNA)
+
+
+def test_the_log_tells_who_did_what_when_and_why(call: Call) -> None:
+    """Each thing that an operator can do is one line, newest first; dry runs are none."""
+    payload = json.dumps(told(call, "show", "2", "--payload")["payload"] | {"changes": {"city": "Plantedtown"}})
+    began = datetime.now(UTC).replace(microsecond=0)
+    done: list[tuple[list[str], str, int, str | bytes | None]] = [
+        (["edit", "2", "-"], "ids 2", 1, payload),
+        (["replay", "1"], "ids 1", 1, None),
+        (["replay", "--state", "rejected", "--via", "file"], "state rejected", 1, None),
+        (["discard", "4"], "ids 4", 1, None),
+        (["export", "out", "--kind", "redeem"], "kind redeem", 0, None),
+        (["backup", "copy.db"], "copy.db", 0, None),
+        (["purge", "--older-than", "0s"], "older than", 3, None),
+        (["forget", "--contact", ANNA, "--drop-pending"], "one contact", 1, None),
+    ]
+    for number, (arguments, _, _, stdin) in enumerate(done):
+        why = [] if arguments[0] == "export" else ["--reason", f"why {number}"]
+        if "--dry-run" in call(arguments[0], "--help").output:
+            call(*arguments, *why, "--dry-run", stdin=stdin)
+        result = call(*arguments, *why, stdin=stdin)
+        assert result.exit_code == 0, result.output
+    actions = told(call, "log")["actions"][::-1]
+    assert [action["what"].split()[0] for action in actions] == [arguments[0] for arguments, *_ in done]
+    for number, (action, (arguments, chosen, entries, _)) in enumerate(zip(actions, done, strict=True)):
+        assert action["who"] == pwd.getpwuid(os.getuid()).pw_name
+        assert began <= datetime.fromisoformat(action["at"]) <= datetime.fromisoformat(action["ended"])
+        assert action["reason"] == (None if arguments[0] == "export" else f"why {number}")
+        assert chosen in action["chosen"]
+        assert action["entries"] == entries, action
+    assert not any(word in json.dumps(actions) for word in (ANNA, "Plantedtown"))
 
 
 def told_of(call: Call, *arguments: str) -> str:

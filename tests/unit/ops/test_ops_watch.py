@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from night import NightClock
 
 from voyado_async.clock import SystemClock
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.events import DrainerStarted
+from voyado_async.events import AttemptMade, DrainerStarted, Enqueued
 from voyado_async.ops.pulse import Pulse
 from voyado_async.ops.systemd import Systemd
 from voyado_async.ops.watch import Watch, beat
 from voyado_async.outbox.overview import Overview
 from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.store import BreakerRecord
 
 
 class Unit:
@@ -86,6 +88,38 @@ async def test_who_is_stuck_says_so_and_is_no_longer_alive(
     task = asyncio.create_task(beat(watch, systemd))
     assert await ear.hears() == {"READY": "1"}
     assert await ear.hears() == {"STATUS": "stuck: work is due and nothing has moved for 126 s"}
+    task.cancel()
+
+
+@pytest.mark.parametrize("unit", ["path"], indirect=True)
+async def test_the_watchdog_is_fed_by_what_moves_and_by_nothing_else(
+    night: SqliteOutbox, clock: NightClock, unit: tuple[Unit, Systemd]
+) -> None:
+    """Work is due. The loop, the clock and the look at the outbox go on all the time; what a request came to is all
+    that counts."""
+    ear, systemd = unit
+    beats: asyncio.Queue[None] = asyncio.Queue()
+
+    class Beating(NightClock):
+        async def sleep(self, seconds: float) -> None:
+            await beats.get()
+
+    ours = Beating()
+    ours.time = clock.time
+    await night.set_breaker(BreakerRecord("closed", clock.now()))
+    watch = Watch(night, ours, Pulse(ours, timeout=65))
+    watch.pulse(DrainerStarted(pid=1))
+    task = asyncio.create_task(beat(watch, systemd))
+    assert await ear.hears() == {"READY": "1"}
+    assert await ear.hears() == {"WATCHDOG": "1", "STATUS": "draining"}
+    ours.elapsed = 130
+    for _ in range(2):
+        watch.pulse(Enqueued(entry_id=1, kind="receipt"))
+        beats.put_nowait(None)
+        assert await ear.hears() == {"STATUS": "stuck: work is due and nothing has moved for 130 s"}
+    watch.pulse(AttemptMade(entry_id=1, kind="receipt", what="request", outcome="retry"))
+    beats.put_nowait(None)
+    assert await ear.hears() == {"WATCHDOG": "1", "STATUS": "draining"}
     task.cancel()
 
 
