@@ -41,6 +41,9 @@ held for 10 to 30 ms (measured; on a slow disk it must still stay under 50), wit
 LOG_SIZE = 4_000_000
 """Bytes of the write-ahead log from the start: about where a checkpoint lets it begin anew."""
 
+KEPT_LOG_SIZE = 16_000_000
+"""Bytes that the log keeps at most when it begins anew: a long read may have let it grow to hundreds of megabytes."""
+
 REWRITE_UNDER = 4_000_000
 """Bytes up to which a database is written anew in some 20 ms, so that the turn is held no longer than for a batch."""
 
@@ -97,6 +100,7 @@ def connection(path: str, *, read_only: bool) -> Connection:
         if not read_only:
             # What is deleted or replaced is overwritten with zeros: a contact that is forgotten leaves no byte.
             made.execute("PRAGMA secure_delete = ON")
+            made.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_SIZE}")
         # An insert of many rows keeps a copy of each page that it touches; beyond 64 KB that would be a file.
         made.execute("PRAGMA temp_store = MEMORY")
         return made

@@ -225,3 +225,18 @@ async def test_a_batch_that_cannot_be_put_together_fails_and_the_next_one_is_wri
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(outbox.enqueue([draft()]), 5)
     assert [one.id for one in await asyncio.wait_for(outbox.enqueue([draft()]), 5)] == [1]
+
+
+async def test_a_log_that_grew_under_a_long_read_is_short_again_afterwards(outbox: SqliteOutbox, path: Path) -> None:
+    log = Path(f"{path}-wal")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entry").fetchone()
+    for number in range(6):
+        await outbox.enqueue([Draft(Kind.RECEIPT, b"x" * 4_000_000, f"contact:{number}")])
+    assert log.stat().st_size > writer.KEPT_LOG_SIZE
+    reader.close()
+    # The first moves it into the database, the next begins the log anew.
+    for number in range(2):
+        await outbox.enqueue([draft(key=str(number))])
+    assert log.stat().st_size <= writer.KEPT_LOG_SIZE
