@@ -195,6 +195,8 @@ class ScriptedCarrier:
         self.script: defaultdict[int, deque[Answer]] = defaultdict(deque)
         """Answers to the next sends of an entry; after them `sends` holds."""
         self.looking: Callable[[Message], bool] = lambda _: False
+        self.asking: Callable[[Message], str | None] = lambda _: None
+        self.renaming: Callable[[Message], frozenset[str]] = lambda _: frozenset()
         self.sent: list[tuple[float, int]] = []
         self.looked: list[tuple[float, int]] = []
         self.probed: list[float] = []
@@ -222,6 +224,12 @@ class ScriptedCarrier:
 
     def looks_first(self, message: Message) -> bool:
         return self.looking(message)
+
+    def asks_for(self, message: Message) -> str | None:
+        return self.asking(message)
+
+    def renames(self, message: Message, request: Request | None) -> frozenset[str]:
+        return self.renaming(message)
 
     def request(self, message: Message) -> Request:
         return Request("POST", f"/{message.id}")

@@ -269,6 +269,7 @@ class VoyadoClient:
                 concurrency=settings.concurrency,
                 breaker_failures=settings.breaker_failures,
                 confirm=settings.fallback_confirm,
+                told_for=settings.cache_ttl,
             ),
             self._clock,
             second_road=SecondRoadWalk(outbox, settings, self._listeners, tenant, bulk).step,

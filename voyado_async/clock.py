@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow; for durations inside one process."""
+        """Seconds that only ever grow, the same in every process of a machine; they begin anew when it is started."""
         ...
 
     async def sleep(self, seconds: float) -> None:

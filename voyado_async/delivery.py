@@ -170,6 +170,8 @@ class SameContact(msgspec.Struct, frozen=True, tag="same_contact"):
     contact_id: str
     status: int | None = None
     duration_ms: int = 0
+    told_of: str | None = None
+    """The address, where Engage had told whose it is a moment before and was not asked again."""
 
 
 Outcome = Delivered | RetryAt | Rejected | SlowDown | NotAllowed
@@ -283,8 +285,19 @@ class Carrier(Protocol):
         """Ask Engage, changing nothing there."""
         ...
 
+    def asks_for(self, message: Message) -> str | None:
+        """The address such as ``email:anna@example.com`` whose contact the look-up asks for, where an answer of a
+        moment ago would do as well. None: this look-up has to be made."""
+        ...
+
     def request(self, message: Message) -> Request:
         """The request of a message that needs no look-up."""
+        ...
+
+    def renames(self, message: Message, request: Request | None) -> frozenset[str]:
+        """What names another contact, or is named otherwise, after this request: addresses and contacts, as lanes; the
+        word before the colon stands for all addresses of a kind. Without a request: after whatever the message may
+        come to. Mostly nothing."""
         ...
 
     def change(self, message: Message, contact_id: str, newer: Newer) -> Request | None:

@@ -262,7 +262,11 @@ CREATE TABLE contact (
     id TEXT NOT NULL COLLATE NOCASE,
     learned INTEGER NOT NULL,
     -- the contact's type, where the address is the id itself; NULL: not known, or the usual one
-    type TEXT
+    type TEXT,
+    -- when Engage was asked whose the address is: by the wall clock, and in ms since the machine was started; NULL: what
+    -- told it was no answer to that question
+    asked INTEGER,
+    ticks INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX contact_of_id ON contact (id);

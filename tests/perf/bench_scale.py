@@ -79,6 +79,12 @@ class At:
     def __init__(self) -> None:
         self.sent: list[float] = []
 
+    def asks_for(self, message: Message) -> str | None:
+        return None
+
+    def renames(self, message: Message, request: Request | None) -> frozenset[str]:
+        return frozenset()
+
     def looks_first(self, message: Message) -> bool:
         return False
 

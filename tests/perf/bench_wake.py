@@ -38,6 +38,12 @@ class Seen:
     def __init__(self) -> None:
         self.at: dict[int, float] = {}
 
+    def asks_for(self, message: Message) -> str | None:
+        return None
+
+    def renames(self, message: Message, request: Request | None) -> frozenset[str]:
+        return frozenset()
+
     def looks_first(self, message: Message) -> bool:
         self.at.setdefault(message.id, time.monotonic())
         return False

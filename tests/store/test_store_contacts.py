@@ -9,7 +9,7 @@ from voyado_async.delivery import Kind
 from voyado_async.outbox import sqlite
 from voyado_async.outbox.sqlite import KNOWN_FOR, SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Learned, Mark, Outbox
+from voyado_async.outbox.store import Asked, Learned, Mark, Outbox, Told
 
 DAY = 86_400_000
 MAIL = "email:anna@example.com"
@@ -36,6 +36,59 @@ async def test_what_is_known_already_is_not_written_again_until_a_day_later(
     clock.time += KNOWN_FOR + 1
     await outbox.remember_contacts([Learned(MAIL, "1", 0)])
     assert outbox.commits == before + 1
+
+
+async def test_when_engage_was_asked_whose_an_address_is_is_known_to_every_process(
+    outbox: SqliteOutbox, open_outbox: OpenOutbox, clock: StandingClock
+) -> None:
+    now = clock.time
+    await outbox.remember_contacts([Learned("memberNumber:7", "1", 0)])
+    assert await outbox.told("memberNumber:7") is None, "what told it was another question"
+    await outbox.remember_contacts([Learned(MAIL, "1", 0, None, now - 9, 5)])
+    other = await open_outbox()
+    assert await other.told(MAIL) == Told("1", Asked(now - 9, 5))
+    before = outbox.commits
+    await outbox.remember_contacts([Learned(MAIL, "1", 0, None, now - 10, 4)])
+    assert outbox.commits == before, "an older answer is no news"
+    await outbox.remember_contacts([Learned(MAIL, "1", 0, None, now - 8, 6)])
+    assert await other.told(MAIL) == Told("1", Asked(now - 8, 6))
+    await outbox.remember_contacts([Learned(MAIL, "1", 0, None, now + 5, 7)])
+    await outbox.remember_contacts([Learned(MAIL, "1", 0, None, now - 7, 8)])
+    assert await other.told(MAIL) == Told("1", Asked(now - 7, 8)), "what lies in the future is a clock's mistake"
+
+
+async def test_what_else_tells_an_id_makes_the_answer_no_younger_and_another_id_ends_it(
+    outbox: SqliteOutbox, clock: StandingClock
+) -> None:
+    told = Told("G-1", Asked(clock.time, 5))
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0, None, *told.asked)])
+    for contact_id, known in (("g-1", told.asked), ("G-2", None)):
+        (entry,) = await put(outbox, draft(Kind.CONTACT_CREATE, MAIL))
+        clock.time += 1000
+        assert await move(outbox, entry, State.PENDING, State.DELIVERED, contact_id=contact_id)
+        found = await outbox.told(MAIL)
+        assert (found and found.asked) == known
+    (entry,) = await put(outbox, draft(lane=MAIL))
+    (message,) = await outbox.claim(1, clock.time, frozenset())
+    for contact_id, asked, known in (
+        ("G-2", Asked(7, 7), Asked(7, 7)), ("g-2", None, Asked(7, 7)), ("G-3", None, None)
+    ):  # fmt: skip
+        assert await outbox.join_lanes(message.lane, contact_id, MAIL, asked)
+        found = await outbox.told(MAIL)
+        assert (found and found.asked) == known
+
+
+@pytest.mark.parametrize("state", [State.SPOOLED, State.UPLOADED, State.IMPORTED])
+async def test_nothing_counts_as_just_told_while_a_contact_write_is_on_the_second_road(
+    outbox: SqliteOutbox, clock: StandingClock, state: State
+) -> None:
+    await outbox.remember_contacts([Learned(MAIL, "G-1", 0, None, clock.time, 5)])
+    receipt, update = await put(outbox, draft(Kind.RECEIPT, "contact:bo"), draft(Kind.CONTACT_UPDATE, "contact:bo"))
+    await bring_to(outbox, receipt, state)
+    assert await outbox.told(MAIL) is not None
+    await bring_to(outbox, update, state)
+    assert await outbox.told(MAIL) is None
+    assert await outbox.contact_id(MAIL) == "G-1"
 
 
 async def test_many_addresses_are_few_commits(outbox: SqliteOutbox) -> None:

@@ -120,7 +120,7 @@ async def test_a_process_that_dies_within_a_join_has_not_begun_it(outbox: Outbox
     before = await claimed(outbox)
     dying = sqlite3.connect(outbox.path, isolation_level=None)
     dying.execute("BEGIN IMMEDIATE")
-    assert moves.join_lanes(dying, lane, "x", EMAIL, START)
+    assert moves.join_lanes(dying, lane, "x", EMAIL, None, START)
     dying.close()
     again = await open_outbox()
     assert await claimed(again) == before

@@ -34,10 +34,12 @@ from voyado_async.delivery import (
 )
 from voyado_async.errors import EngageError
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry, voucher_redeem
-from voyado_async.kinds.address import address, find
+from voyado_async.kinds.address import address, find, names_in
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.contacts import Contact, read_contact
 from voyado_async.models.payload import to_json
+from voyado_async.models.receipts import MatchKeyType
+from voyado_async.outbox.moves import contact_lane
 
 _NOBODY = "nobody@voyado-async.invalid"  # .invalid is reserved (RFC 2606): it is nobody's address
 
@@ -75,6 +77,30 @@ class EngageCarrier:
                 return contact_create.key_of(contact_create.read(message.body), self._contact_key) is not None
             case Kind.CONTACT_TYPE | Kind.RECEIPT:
                 return False
+
+    def asks_for(self, message: Message) -> str | None:
+        """See `delivery.Carrier`. An update's by an attribute, of whichever type its contact is: a look-up that is
+        narrowed to a type may be answered otherwise. A creation asks each time: it could make a second person."""
+        if message.kind is not Kind.CONTACT_UPDATE:
+            return None
+        content = contact_update.read(message.body)
+        named = content.address
+        return None if named.type is MatchKeyType.CONTACT_ID or content.contact_type else named.lane
+
+    def renames(self, message: Message, request: Request | None) -> frozenset[str]:
+        match message.kind:
+            case Kind.CONTACT_UPDATE:
+                named = names_in(contact_update.changes_of(contact_update.read(message.body)))
+            case Kind.CONTACT_CREATE:
+                named = names_in(contact_create.contact_of(contact_create.read(message.body)))
+            case Kind.CONTACT_TYPE:  # which contacts a look-up considers may depend on their type
+                named = frozenset({contact_lane(contact_type.read(message.body).contact_id)})
+            case _:
+                return frozenset()
+        whose = {message.lane_key}
+        if isinstance(request, EngageRequest) and request.contact_id is not None:
+            whose.add(contact_lane(request.contact_id))
+        return named | whose if named else named
 
     def request(self, message: Message) -> EngageRequest:
         """The request of a message that needs no look-up, or whose look-up said to send it."""

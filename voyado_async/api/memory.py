@@ -25,7 +25,7 @@ from voyado_async.errors import (
     OutboxUnavailable,
 )
 from voyado_async.outbox.shelf import Answer, Shelf
-from voyado_async.outbox.store import Mark
+from voyado_async.outbox.store import Asked, Mark
 
 T = TypeVar("T")
 Marks: TypeAlias = Callable[[str], Awaitable[Mark]]
@@ -149,6 +149,10 @@ class Memory:
             self._kept.clear()
             self._bytes = 0
         return mark
+
+    def asked(self, known: Known[Any]) -> Asked:
+        """When this answer was asked for, by both clocks."""
+        return Asked(known.as_of, int((self._clock.monotonic() - known.age) * 1000))
 
     def _asked(self, task: asyncio.Task[_Fetched]) -> None:
         self._asking.discard(task)

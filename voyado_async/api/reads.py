@@ -27,6 +27,7 @@ from voyado_async.models.payload import to_json
 from voyado_async.models.promotions import Channel, PromotionAssignment, read_assignments
 from voyado_async.models.receipts import MatchKeyType
 from voyado_async.outbox.shelf import Shelf
+from voyado_async.outbox.store import Asked
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -77,10 +78,12 @@ class Assignments(Answers[PromotionAssignment]):
 
 
 class Found(NamedTuple):
-    """Whose an address is. `forgets` is `Mark.forgets` of when Engage was asked; None where nobody can tell."""
+    """Whose an address is. `forgets` is `Mark.forgets` of when Engage was asked; None where nobody can tell. `asked` is
+    that moment, where Engage was asked this and not something else that told it."""
 
     contact_id: str
     forgets: int | None
+    asked: Asked | None = None
 
 
 class Reads:
@@ -140,7 +143,9 @@ class Reads:
                 raise
 
         known = await self._memory.get(Question(named.lane, question_of(call), fetch, _read_id, kept=True))
-        return None if known is None else Found(known.value, None if known.mark is None else known.mark.forgets)
+        if known is None:
+            return None
+        return Found(known.value, None if known.mark is None else known.mark.forgets, self._memory.asked(known))
 
     async def _existing_id(self, named: Address) -> Found | None:
         try:

@@ -7,7 +7,9 @@ request really goes out until it is settled, and no longer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +22,7 @@ from voyado_async.delivery import (
     Message,
     Newer,
     Outcome,
+    Rejected,
     Request,
     RetryAt,
     SameContact,
@@ -29,16 +32,27 @@ from voyado_async.drain.hands import Hands
 from voyado_async.drain.health import Health
 from voyado_async.drain.ledger import Ledger
 from voyado_async.drain.policy import Overtaken, Schedule
+from voyado_async.drain.recent import Recent
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import Event, Problem
 from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Outbox
+from voyado_async.outbox.store import Asked, AsRead, Outbox
 
 _STOPPED = RetryAt("Stopped", unknown=True, transient=False, counts=False)
 _UNSENT = RetryAt("Stopped", transient=False, counts=False)
 _SESSION_CLOSED = RetryAt("SessionClosed", transient=False, counts=False)
 _INTERRUPTED = RetryAt("Interrupted", transient=False)
+
+
+GONE = 404
+
+
+class _Step(NamedTuple):
+    """What to send. `told_of`: see `SameContact`."""
+
+    request: Request
+    told_of: str | None = None
 
 
 class Porter:
@@ -53,6 +67,7 @@ class Porter:
         gate: Gate,
         health: Health,
         schedule: Schedule,
+        recent: Recent,
         emit: Callable[[Event], None],
     ) -> None:
         self._outbox = outbox
@@ -62,6 +77,7 @@ class Porter:
         self._gate = gate
         self._health = health
         self._schedule = schedule
+        self._recent = recent
         self._emit = emit
 
     async def carry(self, message: Message, *, probe: bool = False) -> None:
@@ -80,23 +96,30 @@ class Porter:
         elif not self._health.may_try(message.kind):
             await self._ledger.postpone(message, State.PENDING)
         else:
-            request = await self._request_of(message, probe=probe)
-            if request is not None:
-                await self._send(message, request, probe=probe)
+            step = await self._request_of(message, probe=probe)
+            if step is not None:
+                await self._send(message, step, probe=probe)
 
     # what to send -----------------------------------------------------------------------------------------------------
 
-    async def _request_of(self, message: Message, *, probe: bool) -> Request | None:
+    async def _request_of(self, message: Message, *, probe: bool) -> _Step | None:
         """What to send, after a look where that comes first. None: that settled it, or it is handed back."""
         known = self._hands.found(message)
         if known is not None:
             return await self._change(message, known, probe=probe)
         try:
             if not self._carrier.looks_first(message):
-                return self._carrier.request(message)
+                return _Step(self._carrier.request(message))
+            address = None if probe else self._carrier.asks_for(message)
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
             return None
+        told = None if address is None else await self._outbox.told(address)
+        if address is not None and told is not None:
+            names = (address, address.partition(":")[0], contact_lane(told.contact_id))
+            if self._recent.counts(told.asked, names):
+                return await self._to(message, SameContact(told.contact_id, told_of=address), told.asked, probe=probe)
+        asked = self._recent.now()
         turn = self._gate.turn(probe=probe)
         try:
             found = await self._carrier.look_up(message, turn)
@@ -111,17 +134,22 @@ class Porter:
         await self._ledger.save_health()
         match found:
             case Request():
-                return found
-            case SameContact() if message.lane_key.startswith(CONTACT):
-                return await self._change(message, found, probe=probe)
+                return _Step(found)
             case SameContact():
-                # In the joined lane something older may come first: then it is looked up again when it is its turn.
-                await self._hands.join(message, found.contact_id, found)
-                return None
+                # What was asked at a narrowed look-up is no answer to the question itself.
+                return await self._to(message, found, None if address is None else asked, probe=probe)
         await self._settle(message, found, State.PENDING, "look_up")
         return None
 
-    async def _change(self, message: Message, found: SameContact, *, probe: bool) -> Request | None:
+    async def _to(self, message: Message, found: SameContact, asked: Asked | None, *, probe: bool) -> _Step | None:
+        """What to send to the contact that was found, where its lane is known to be a contact's."""
+        if message.lane_key.startswith(CONTACT):
+            return await self._change(message, found, probe=probe)
+        # In the joined lane something older may come first: then it is looked up again when it is its turn.
+        await self._hands.join(message, found.contact_id, found, asked)
+        return None
+
+    async def _change(self, message: Message, found: SameContact, *, probe: bool) -> _Step | None:
         """What to send to the contact that was found.
 
         In its lane's contact, what a newer entry has set stays: until a look-up told that they are one contact, the
@@ -139,11 +167,12 @@ class Porter:
             return None
         if request is None:
             await self._settle(message, Overtaken(found.status, found.duration_ms), State.PENDING, "look_up")
-        return request
+            return None
+        return _Step(request, found.told_of)
 
     # sending ----------------------------------------------------------------------------------------------------------
 
-    async def _send(self, message: Message, request: Request, *, probe: bool) -> None:
+    async def _send(self, message: Message, step: _Step, *, probe: bool) -> None:
         turn = self._gate.turn(probe=probe)
         if not await turn.take():
             return
@@ -157,7 +186,9 @@ class Porter:
                 await self._settle(message, _UNSENT, State.SENDING, "request", once=True)
                 raise
             try:
-                outcome = await self._carrier.send(message, request, turn)
+                outcome = await self._changing(
+                    message, step.request, partial(self._carrier.send, message, step.request, turn)
+                )
             except HandBack:
                 outcome = _UNSENT
             except asyncio.CancelledError:
@@ -174,9 +205,29 @@ class Porter:
         finally:
             turn.give_up()
         await self._ledger.save_health()
+        if step.told_of is not None and isinstance(outcome, Rejected) and outcome.status == GONE:
+            # Two contacts may have been made one: the address names the one that is left. Now Engage is asked.
+            await self._ledger.written(partial(self._outbox.unlearn_address, step.told_of))
+            outcome = RetryAt(outcome.code, outcome.status, transient=False, duration_ms=outcome.duration_ms)
         await self._settle(message, outcome, State.SENDING, "request")
         if closed is not None:
             raise closed
+
+    async def _changing(
+        self, message: Message, request: Request | None, send: Callable[[], Awaitable[Outcome]]
+    ) -> Outcome:
+        """Send, and note which addresses may name somebody else since. `request`: None where it is not known yet."""
+        names = self._carrier.renames(message, request)
+        unknown = True
+        self._recent.began(names)
+        try:
+            outcome = await send()
+            unknown = isinstance(outcome, RetryAt) and outcome.unknown
+            if names and isinstance(outcome, Delivered) and outcome.contact_id is not None:
+                self._recent.changed({contact_lane(outcome.contact_id)})
+            return outcome
+        finally:
+            self._recent.ended(names, unknown=unknown)
 
     async def _settle(
         self, message: Message, outcome: Outcome | Overtaken, source: State, what: str, *, once: bool = False
@@ -222,7 +273,7 @@ class Porter:
             return await self._outbox.newer_changes(message, enough)
 
         try:
-            outcome = await self._carrier.confirm(message, newer, turn)
+            outcome = await self._changing(message, None, partial(self._carrier.confirm, message, newer, turn))
         except HandBack:
             return
         except (ClientClosed, OutboxUnavailable, OutboxDamaged, OutboxSealed):

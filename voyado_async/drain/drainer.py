@@ -32,6 +32,7 @@ from voyado_async.drain.hands import Hands
 from voyado_async.drain.health import Health
 from voyado_async.drain.ledger import PAUSE, Ledger
 from voyado_async.drain.policy import REST, Schedule
+from voyado_async.drain.recent import Recent
 from voyado_async.drain.rests import Rests
 from voyado_async.drain.rounds import Rounds
 from voyado_async.drain.throttle import Throttle
@@ -54,6 +55,8 @@ class DrainSettings(msgspec.Struct, frozen=True):
     concurrency: int
     breaker_failures: int
     confirm: bool
+    told_for: float = 0.0
+    """Seconds for which what Engage told of an address stands for a look-up (`drain.recent`)."""
     grace: float = 5.0
     """Seconds that a stopping drainer waits for answers. What is still open then is unknown."""
 
@@ -79,7 +82,8 @@ class Drainer:
         self._rests = rests = Rests(REST / 1000)
         ledger = Ledger(outbox, health, schedule, rests, clock, emit, spread)
         hands = Hands(outbox, gate, rests, clock, self.wake)
-        porter = Porter(outbox, carrier, hands, ledger, gate, health, schedule, emit)
+        self._recent = recent = Recent(clock, settings.told_for)
+        porter = Porter(outbox, carrier, hands, ledger, gate, health, schedule, recent, emit)
         self._rounds = Rounds(
             outbox, porter, hands, ledger, health, clock, concurrency=settings.concurrency, confirm=settings.confirm,
             sleep=self._sleep, start=self._start, wake=self.wake,
@@ -168,6 +172,7 @@ class Drainer:
         while not self._gate.stopping:
             now = self._clock.now()
             self._rounds.begin()
+            self._recent.begin()
             try:
                 record = await self._outbox.breaker()
                 resting = await self._outbox.take_over(now, now + REST)

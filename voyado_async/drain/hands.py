@@ -18,7 +18,7 @@ from voyado_async.drain.gate import Gate
 from voyado_async.drain.rests import Rests
 from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.operator_moves import SETTING
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.store import Asked, Outbox
 
 JOIN_WAIT = 0.02
 """Seconds between two looks whether a lane that is to be joined has finished its request."""
@@ -100,9 +100,11 @@ class Hands:
         entry, found, when = self._found.pop(message.lane_key, (0, None, 0.0))
         return found if entry == message.id and self._clock.monotonic() - when < STILL_SO else None
 
-    async def join(self, message: Message, contact_id: str, found: SameContact | None = None) -> None:
+    async def join(
+        self, message: Message, contact_id: str, found: SameContact | None = None, asked: Asked | None = None
+    ) -> None:
         """The lane of an address and the lane of the id are one contact's: join them once neither is in hand. `found`:
-        the look-up that has just told so.
+        the look-up that has just told so; `asked`: when Engage was asked whose the address is.
 
         Lanes of contacts wait for nobody, so those who wait here never wait for each other. A stop ends it, undone.
         """
@@ -121,7 +123,7 @@ class Hands:
                     if found is not None and not wanted:  # nothing has happened since that was told
                         self._keep(contact_lane(contact_id), message, found)
                     try:
-                        if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key):
+                        if await self._outbox.join_lanes(message.lane, contact_id, message.lane_key, asked):
                             if (joined := await self._outbox.lane_of(contact_id)) is not None:
                                 self._rests.join(message.lane, joined)
                                 self._follow(message.lane, joined)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,6 +20,10 @@ FIND_PARAMETER = {
     MatchKeyType.EXTERNAL_ID: "customKey",
 }
 """The look-up's query parameter of each attribute (ref 4.1). `any` is never used: it can find somebody else."""
+
+_EXACT = (MatchKeyType.EMAIL,)
+"""Attributes of which every spelling makes the same lane. What Engage makes of a number, nobody knows: it may put a
+country before it."""
 
 _LONGEST = 255
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._:-]*")
@@ -119,3 +124,16 @@ def find(named: Address, contact_type: str | None = None) -> Call:
     """The look-up of the contact's id. Not for an address that is the id."""
     params = ((FIND_PARAMETER[named.type], named.value),)
     return Call(Operation.FIND_CONTACT, params=params + ((("contactType", contact_type),) if contact_type else ()))
+
+
+def names_in(fields: Mapping[str, object]) -> frozenset[str]:
+    """What a contact with these values can be found by from now on: the lane of its e-mail address, and for another
+    attribute its name alone, for whichever address of that kind it makes. One that is cleared counts, too. Empty where
+    they name no contact."""
+    named = {kind: fields[kind] for kind in FIND_PARAMETER if kind in fields}
+    asked = {FIND_PARAMETER[kind] for kind in named}
+    return frozenset(
+        Address(kind, str(named[kind] or "").strip()).lane if kind in _EXACT else str(kind)
+        for kind, parameter in FIND_PARAMETER.items()
+        if parameter in asked
+    )

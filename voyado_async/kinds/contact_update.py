@@ -69,7 +69,8 @@ def changes_of(content: Update) -> dict[str, object]:
 def contact_of(message: Message) -> str | None:
     """The id that the PATCH goes to; None where a look-up has to tell it first.
 
-    An address is looked up at each delivery, whatever was known of it: it may belong to somebody else by now.
+    An address is looked up at each delivery, for it may belong to somebody else by now; what Engage told of it within
+    `VOYADO_CACHE_TTL` may stand for that look-up (`drain.recent` says when), and what was known longer never does.
     """
     named = read(message.body).address
     return named.value if named.type is MatchKeyType.CONTACT_ID else None

@@ -17,7 +17,7 @@ from voyado_async.delivery import Kind, Message
 from voyado_async.outbox.queries import load
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import AsRead, Attempt, Settlement
+from voyado_async.outbox.store import Asked, AsRead, Attempt, Settlement
 
 SQL = load("sqlite")
 
@@ -185,7 +185,9 @@ def bring_back(connection: sqlite3.Connection, now: int, limit: int) -> int:
     return len(rows)
 
 
-def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, address: str, now: int) -> bool:
+def join_lanes(
+    connection: sqlite3.Connection, lane: int, contact_id: str, address: str, asked: Asked | None, now: int
+) -> bool:
     """Two lanes turn out to be one contact's: from now on they have one turn between them.
 
     No entry is moved, so it takes the same few statements for lanes of any length. The rule is for these cases, and in
@@ -203,7 +205,9 @@ def join_lanes(connection: sqlite3.Connection, lane: int, contact_id: str, addre
     if connection.execute(SQL["is_forgotten"], {"lane": lane}).fetchone() is not None:
         return True
     key = contact_lane(contact_id)
-    connection.execute(SQL["remember_contact"], {"address": address, "id": contact_id, "now": now})
+    at, ticks = asked or (None, None)
+    known = {"address": address, "id": contact_id, "now": now, "asked": at, "ticks": ticks}
+    connection.execute(SQL["remember_contact"], known)
     connection.execute(SQL["add_lane"], {"key": key})
     target = int(connection.execute(SQL["lane_of_key"], {"key": key}).fetchone()[0])
     source = int(connection.execute(SQL["lane_of_lane"], {"lane": lane}).fetchone()[0])

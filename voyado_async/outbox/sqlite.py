@@ -52,6 +52,7 @@ from voyado_async.outbox.seal import NOT_SEALED, opened, renewed
 from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import (
+    Asked,
     AsRead,
     Attempt,
     BreakerRecord,
@@ -65,6 +66,7 @@ from voyado_async.outbox.store import (
     Mark,
     Settlement,
     Stored,
+    Told,
 )
 from voyado_async.outbox.together import Together
 from voyado_async.outbox.verify import verify
@@ -285,10 +287,10 @@ class SqliteOutbox(OperatorPart):
     async def take_over(self, now: int, rest_until: int) -> list[int]:
         return await self._writer.call(lambda c: moves.take_over(c, now, rest_until))
 
-    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
+    async def join_lanes(self, lane: int, contact_id: str, address: str, asked: Asked | None = None) -> bool:
         now = self._clock.now()
         known_as = self.seal.lane(address)
-        return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, known_as, now))
+        return await self._writer.call(lambda c: moves.join_lanes(c, lane, contact_id, known_as, asked, now))
 
     async def lane_of(self, contact_id: str) -> int | None:
         rows = await self._rows("lane_of_key", key=contact_lane(contact_id))
@@ -555,6 +557,10 @@ class SqliteOutbox(OperatorPart):
     async def contact_id(self, address: str) -> str | None:
         rows = await self._rows("contact_id", address=self.seal.lane(address))
         return rows[0][0] if rows else None
+
+    async def told(self, address: str) -> Told | None:
+        rows = await self._rows("told_contact", address=self.seal.lane(address))
+        return Told(rows[0][0], Asked(*rows[0][1:])) if rows else None
 
     async def contact_type(self, contact_id: str) -> str | None:
         rows = await self._rows("contact_type", address=contact_lane(contact_id))

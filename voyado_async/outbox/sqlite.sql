@@ -1221,15 +1221,27 @@ DELETE FROM meta WHERE name = :name;
 -- The contact's id that an address stands for.
 SELECT id FROM contact WHERE address = :address;
 
+-- name: told_contact
+-- The contact's id as Engage was asked for it, and when. Nothing while a contact write is on the second road: an import may
+-- give the address to somebody else at any moment.
+SELECT id, asked, ticks FROM contact WHERE address = :address AND asked IS NOT NULL
+AND NOT EXISTS (
+    SELECT 1 FROM entry WHERE away = 1 AND state <> 'exhausted' AND (profile = 1 OR kind = 'contact_create')
+);
+
 -- name: remember_lane
--- The address that a lane is named by stands for this contact.
+-- The address that a lane is named by stands for this contact. When that was asked stays as it was, unless it says
+-- something else now.
 INSERT INTO contact (address, id, learned) SELECT key, :id, :now FROM lane WHERE id = :lane AND key NOT LIKE 'contact:%'
-ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned,
+asked = CASE WHEN contact.id = excluded.id THEN contact.asked END;
 
 -- name: remember_contact
--- An address stands for one contact; the newest word counts.
-INSERT INTO contact (address, id, learned) VALUES (:address, :id, :now)
-ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned;
+-- An address stands for one contact; the newest word counts. When it was asked stays where that is not told.
+INSERT INTO contact (address, id, learned, asked, ticks) VALUES (:address, :id, :now, :asked, :ticks)
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned,
+asked = coalesce(excluded.asked, CASE WHEN contact.id = excluded.id THEN contact.asked END),
+ticks = coalesce(excluded.ticks, contact.ticks);
 
 -- name: contact_type
 -- The contact's type, where it is not the usual one.
@@ -1241,21 +1253,25 @@ INSERT INTO contact (address, id, learned, type) VALUES (:address, :id, :now, :t
 ON CONFLICT (address) DO UPDATE SET learned = excluded.learned, type = excluded.type;
 
 -- name: news_of_contacts
--- Which of these pairs of address and id, with the type, the store does not have, or learned too long ago. That a contact
--- is of the usual type is news only where another one is known.
-SELECT pair.value ->> 0, pair.value ->> 1, pair.value ->> 2, pair.value ->> 3 FROM json_each(:pairs) AS pair
+-- Which of these pairs of address and id, with the type and when Engage was asked, the store does not have, learned too
+-- long ago, or was asked before. That a contact is of the usual type is news only where another one is known.
+SELECT
+    pair.value ->> 0, pair.value ->> 1, pair.value ->> 2, pair.value ->> 3, pair.value ->> 4, pair.value ->> 5
+FROM json_each(:pairs) AS pair
 LEFT JOIN contact ON contact.address = pair.value ->> 0
 WHERE contact.type IS NOT pair.value ->> 3 OR (
     (pair.value ->> 0 NOT LIKE 'contact:%' OR pair.value ->> 3 IS NOT NULL)
     AND (contact.id IS NOT pair.value ->> 1 OR contact.learned NOT BETWEEN :since AND :now)
-);
+) OR (pair.value ->> 4 IS NOT NULL AND (contact.asked IS NULL OR contact.asked NOT BETWEEN pair.value ->> 4 AND :now));
 
 -- name: remember_contacts
 -- What was read before a contact was forgotten is not learned after it.
-INSERT INTO contact (address, id, learned, type)
-SELECT pair.value ->> 0, pair.value ->> 1, :now, pair.value ->> 3 FROM json_each(:pairs) AS pair
+INSERT INTO contact (address, id, learned, type, asked, ticks)
+SELECT pair.value ->> 0, pair.value ->> 1, :now, pair.value ->> 3, pair.value ->> 4, pair.value ->> 5
+FROM json_each(:pairs) AS pair
 WHERE pair.value ->> 2 = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'forgets'), 0)
-ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned, type = excluded.type;
+ON CONFLICT (address) DO UPDATE SET id = excluded.id, learned = excluded.learned, type = excluded.type,
+asked = excluded.asked, ticks = excluded.ticks;
 
 -- name: unlearn_address
 -- Engage says that nobody, or more than one, has this address.

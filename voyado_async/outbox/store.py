@@ -12,6 +12,7 @@ from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 
 if TYPE_CHECKING:
+    from voyado_async.clock import Clock
     from voyado_async.outbox.overview import Overview
 
 
@@ -190,6 +191,25 @@ class Mark(msgspec.Struct, frozen=True):
     """Moves of this contact's entries so far."""
 
 
+class Asked(NamedTuple):
+    """A moment when Engage was asked, by both clocks (ms): the one on the wall may be set; the other begins anew with
+    the machine, and is the same in all its processes."""
+
+    at: int
+    ticks: int
+
+    @classmethod
+    def now(cls, clock: Clock) -> Asked:
+        return cls(clock.now(), int(clock.monotonic() * 1000))
+
+
+class Told(NamedTuple):
+    """Whose an address is, as Engage answered when it was asked just that."""
+
+    contact_id: str
+    asked: Asked
+
+
 class Learned(NamedTuple):
     """What a read told of a contact."""
 
@@ -199,6 +219,9 @@ class Learned(NamedTuple):
     """`Mark.forgets` of when Engage was asked."""
     contact_type: str | None = None
     """Where the address is the id itself (``contact:<guid>``): its type. None: it is the usual one."""
+    asked: int | None = None
+    ticks: int | None = None
+    """`Asked`, where Engage was asked whose the address is."""
 
 
 class DrainerRecord(msgspec.Struct, frozen=True):
@@ -262,8 +285,9 @@ class Outbox(Protocol):
         """At the start of draining: what was `sending` has an unknown outcome, and its lane rests. The lane of each."""
         ...
 
-    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
-        """Make the lane one with the lane of that contact, at once and for lanes of any length.
+    async def join_lanes(self, lane: int, contact_id: str, address: str, asked: Asked | None = None) -> bool:
+        """Make the lane one with the lane of that contact, at once and for lanes of any length. `asked`: when Engage
+        was asked whose the address is, where that told it.
 
         False while one of the two has a request under way. What is written to either later has its turn with both.
         """
@@ -479,6 +503,11 @@ class Outbox(Protocol):
 
     async def contact_id(self, address: str) -> str | None:
         """What the id store knows of an address such as ``email:anna@example.com``."""
+        ...
+
+    async def told(self, address: str) -> Told | None:
+        """Whose an address is, and when Engage was asked that; None where it was not. None also while a contact write
+        is on the second road: whose the address is may change with any import."""
         ...
 
     async def contact_type(self, contact_id: str) -> str | None:

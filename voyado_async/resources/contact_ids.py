@@ -44,7 +44,8 @@ class ContactIds:
         """An address stands for this contact. Nothing is learned from a moment when nobody could tell who had been
         forgotten since."""
         if found.forgets is not None:
-            self._gather(Learned(address, found.contact_id, found.forgets))
+            at, ticks = found.asked or (None, None)
+            self._gather(Learned(address, found.contact_id, found.forgets, asked=at, ticks=ticks))
 
     def learn_type(self, contact_type: str, found: Found) -> None:
         """The contact is of this type. One of the usual type (`VOYADO_CONTACT_TYPE`) takes no place in the store."""

@@ -109,6 +109,50 @@ def assignments(**fields: object) -> bytes:
     return json_answer(200, [{"id": ASSIGNMENT, **fields}])
 
 
+# whose an address is --------------------------------------------------------------------------------------------------
+
+
+async def test_only_the_plain_look_up_of_an_update_may_be_spared() -> None:
+    """A creation's never: it would make a second person, or overwrite another one."""
+    plain = contact_update.draft(address(mobile_phone="+46 70-1"), {"city": "Lund"})
+    async with carrying() as (carrier, _):
+        assert carrier.asks_for(message(plain)) == "mobilePhone:+46701"
+        for other in (NAMED_UPDATE, UPDATE, CREATION, UPSERT, TYPE, REDEMPTION, VOUCHER, RECEIPT):
+            assert carrier.asks_for(message(other)) is None
+
+
+@pytest.mark.parametrize(
+    ("draft", "names"),
+    [
+        (UPDATE, ()),
+        (REDEMPTION, ()),
+        (RECEIPT, ()),
+        (VOUCHER, ()),
+        (TYPE, (f"contact:{CONTACT}",)),
+        (CREATION, ("email:anna@example.com",)),
+        (
+            contact_update.draft(address(email="Old@example.com"), {"email": "New@example.com"}),
+            ("email:old@example.com", "email:new@example.com", f"contact:{CONTACT}"),
+        ),
+        (
+            contact_update.draft(address(contact_id=CONTACT), {"mobilePhone": "+46701234567", "email": None}),
+            ("mobilePhone", "email:", f"contact:{CONTACT}"),
+        ),
+        (
+            contact_update.draft(address(contact_id=CONTACT), {"memberNumber": "7"}),
+            ("memberNumber", "externalId", f"contact:{CONTACT}"),
+        ),
+    ],
+)
+async def test_a_write_of_an_attribute_that_names_a_contact_renames_it(draft: Draft, names: tuple[str, ...]) -> None:
+    """What Engage makes of a number nobody knows, and which of two attributes its custom key is only the tenant does."""
+    async with carrying() as (carrier, _):
+        change = None
+        if draft.kind is Kind.CONTACT_UPDATE:
+            change = carrier.change(message(draft), CONTACT, ())
+        assert carrier.renames(message(draft), change) == frozenset(names)
+
+
 # first attempts -------------------------------------------------------------------------------------------------------
 
 

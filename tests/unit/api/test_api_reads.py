@@ -81,7 +81,7 @@ async def test_a_contact_is_found_by_any_one_address() -> None:
             (address(mobile_phone="+46 70"), "Member"),
             (address(external_id="K-7"), None),
         ):
-            assert await reads.find_contact(named, kind) == Found(CONTACT, 0)
+            assert (await reads.find_contact(named, kind) or ())[:2] == (CONTACT, 0)
     assert place.lines == [
         FIND,
         "GET /api/v3/contacts/id?mobilePhone=%2B46%2070&contactType=Member",
@@ -131,7 +131,7 @@ async def test_a_wrong_argument_asks_nothing() -> None:
 async def test_nobody_is_none_and_is_never_remembered() -> None:
     async with reading(error(404, "ContactNotFound"), json_answer(200, CONTACT)) as (reads, _, _clock):
         assert await reads.find_contact(ANNA) is None
-        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
+        assert (await reads.find_contact(ANNA) or ())[:2] == (CONTACT, 0)
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ async def test_without_a_usable_answer_and_nothing_known_it_is_an_error_and_neve
 async def test_while_engage_is_down_the_last_known_answer_is_served_and_marked(told: Answer | bytes) -> None:
     async with reading(OFFERS, json_answer(200, CONTACT), told, ttl=0) as (reads, _, clock):
         before = await reads.assignments(CONTACT)
-        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
+        assert (await reads.find_contact(ANNA) or ())[:2] == (CONTACT, 0)
         clock.seconds += 100_000
         offers = await reads.assignments(CONTACT)
-        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
+        assert (await reads.find_contact(ANNA) or ())[:2] == (CONTACT, 0)
     assert (list(offers), offers.stale, offers.as_of) == (list(before), True, before.as_of)
     assert offers.age == pytest.approx(100_000)
     assert (before.stale, before.age) == (False, 0)
@@ -397,7 +397,7 @@ async def test_offers_and_ids_outlive_the_process_and_profiles_do_not(tmp_path: 
         offers = await reads.assignments(CONTACT.upper())
         assert (list(offers), offers.stale, offers.as_of) == (list(before), True, before.as_of)
         assert offers.age == pytest.approx(60)
-        assert await reads.find_contact(ANNA) == Found(CONTACT, 0)
+        assert (await reads.find_contact(ANNA) or ())[:2] == (CONTACT, 0)
         with pytest.raises(EngageUnavailable):
             await reads.get_contact(CONTACT)
 

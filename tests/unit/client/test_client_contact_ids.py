@@ -10,7 +10,7 @@ import pytest
 from voyado_async.api.reads import Found
 from voyado_async.clock import SystemClock
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.outbox.store import Learned
+from voyado_async.outbox.store import Asked, Learned
 from voyado_async.resources import contact_ids
 from voyado_async.resources.contact_ids import ContactIds
 
@@ -54,6 +54,13 @@ async def test_what_waits_is_known_before_it_is_written(ids: ContactIds, outbox:
     outbox.may_write.set()
     await ids.close()
     assert outbox.written == [ANNA]
+
+
+async def test_when_engage_was_asked_is_written_with_it(ids: ContactIds, outbox: SlowOutbox) -> None:
+    outbox.may_write.set()
+    ids.learn(ANNA[0], Found("G-1", 3, Asked(7, 5)))
+    await ids.close()
+    assert outbox.written == [Learned(ANNA[0], "G-1", 3, None, 7, 5)]
 
 
 async def test_a_type_is_learned_by_the_id_and_the_usual_one_as_no_other(ids: ContactIds, outbox: SlowOutbox) -> None:

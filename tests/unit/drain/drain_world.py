@@ -39,6 +39,7 @@ class World:
         self.drainer: Drainer
         self.task: asyncio.Task[None] | None = None
         self.claims = 0
+        self.next_id = 1
 
     async def open(self) -> SqliteOutbox:
         outbox = await open_outbox(self.path / "outbox.db", base_url="https://engage.test", clock=self.clock)
@@ -59,6 +60,7 @@ class World:
         concurrency: int = 10,
         breaker_failures: int = 5,
         confirm: bool = True,
+        told_for: float = 0.0,
         second_road: SecondRoad | None = None,
         spread: Callable[[], float] = lambda: 0.0,
         outbox: SqliteOutbox | None = None,
@@ -66,7 +68,7 @@ class World:
         return Drainer(
             outbox or self.outbox,
             self.carrier,
-            DrainSettings(schedule, rate, concurrency, breaker_failures, confirm),
+            DrainSettings(schedule, rate, concurrency, breaker_failures, confirm, told_for),
             self.clock,
             second_road=second_road,
             emit=self.events.append,
@@ -91,6 +93,7 @@ class World:
         """One entry for each of the lanes, in one commit."""
         stored = await self.outbox.enqueue([Draft(kind, body, lane) for lane in lanes])
         await rest()
+        self.next_id = max(self.next_id, *(each.id + 1 for each in stored))
         return [each.id for each in stored]
 
     async def put_one(self, lane: str = ANNA, kind: Kind = Kind.RECEIPT, body: bytes = b"{}") -> int:

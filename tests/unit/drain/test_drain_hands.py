@@ -12,7 +12,7 @@ from voyado_async.delivery import Kind, Message, SameContact
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.hands import Hands
 from voyado_async.drain.rests import Rests
-from voyado_async.outbox.store import Outbox
+from voyado_async.outbox.store import Asked, Outbox
 
 EMAIL, ANNA = 1, 2
 """The lane of an address, and that of the contact whom it turns out to be."""
@@ -43,7 +43,7 @@ class Store:
     async def lane_of(self, contact_id: str) -> int:
         return ANNA
 
-    async def join_lanes(self, lane: int, contact_id: str, address: str) -> bool:
+    async def join_lanes(self, lane: int, contact_id: str, address: str, asked: Asked | None = None) -> bool:
         self.joined.append(lane)
         self.heads = {ANNA: self.heads[lane]}
         return True

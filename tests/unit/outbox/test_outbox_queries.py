@@ -27,7 +27,7 @@ HOT = [
     "to_confirm", "newer_in_force", "in_force_after", "newer_changes", "whole_lane",
     "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "contact_type", "remember_type", "remember_lane",
-    "remember_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
+    "remember_contact", "told_contact", "fact", "mark", "news_of_contacts", "remember_contacts",
     "unlearn_address", "touch_lane", "forget_ids", "count_forget", "purge_contacts", "written_from", "history",
     "is_forgotten", "selected", "fitting", "records", "standings", "bodies",
     "changes_after", "rivals", "replay", "discard",
@@ -124,7 +124,7 @@ def test_hot_queries_never_scan_and_never_sort_what_grows(database: sqlite3.Conn
         # A partial index that holds only what is taken, up to the limit of a chunk.
         "SCAN entry USING INDEX entry_outage",
         # Whether there is one at all: the first row of a partial index answers.
-        "SCAN lane USING INDEX lane_held", "SCAN spent_key",
+        "SCAN lane USING INDEX lane_held", "SCAN spent_key", "SCAN entry USING INDEX entry_changes_left",
         # One row for each kind of the few hundred entries that are not counted yet.
         "SCAN uncounted",
     }  # fmt: skip
