@@ -145,7 +145,7 @@ async def test_only_the_plain_look_up_of_an_update_may_be_spared() -> None:
     ],
 )
 async def test_a_write_of_an_attribute_that_names_a_contact_renames_it(draft: Draft, names: tuple[str, ...]) -> None:
-    """What Engage makes of a number nobody knows, and which of two attributes its custom key is only the tenant does."""
+    """Nobody knows what Engage makes of a number, and only the tenant which of two attributes its custom key is."""
     async with carrying() as (carrier, _):
         change = None
         if draft.kind is Kind.CONTACT_UPDATE:

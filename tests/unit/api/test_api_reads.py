@@ -30,7 +30,7 @@ from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.outbox.shelf import Answer as Kept
 from voyado_async.outbox.shelf import Shelf
-from voyado_async.outbox.store import Mark
+from voyado_async.outbox.store import Asked, Mark
 
 CONTACT = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 OTHER = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
@@ -87,6 +87,17 @@ async def test_a_contact_is_found_by_any_one_address() -> None:
         "GET /api/v3/contacts/id?mobilePhone=%2B46%2070&contactType=Member",
         "GET /api/v3/contacts/id?customKey=K-7",
     ]
+
+
+async def test_what_is_found_tells_when_engage_was_asked_also_where_that_was_long_ago() -> None:
+    """A delivery acts upon it while it is young: an answer from memory must not look like a new one."""
+    async with reading(json_answer(200, CONTACT), answer(503)) as (reads, _, clock):
+        asked = Asked.now(clock)
+        for age in (0, 20, 200):
+            clock.seconds += age
+            found = await reads.find_contact(ANNA)
+            assert found is not None
+            assert found.asked == asked
 
 
 async def test_a_contact_named_by_its_id_is_read() -> None:

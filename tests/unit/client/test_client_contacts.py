@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -24,6 +25,7 @@ from voyado_async import (
     State,
     VoyadoClient,
 )
+from voyado_async.drain import recent
 from voyado_async.models import Consent, Preferences
 from voyado_async.sandbox import Sandbox
 
@@ -188,6 +190,50 @@ async def test_an_update_by_another_name_is_resolved_at_delivery(
     assert (outcome.state, outcome.contact_id) == (State.DELIVERED, anna.id)
     assert sandbox.journal.applied(anna.id) == [{"city": "Lund", "preferences.acceptsSms": True}]
     assert len(sandbox.journal.requests("GET")) == 1, "one look-up, also where nobody knew whose address it is"
+
+
+async def test_an_update_of_whom_another_process_has_just_found_is_sent_without_a_look_up(
+    settings: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent, "REST", 0)
+    remembering = msgspec.structs.replace(settings, cache_ttl=600)
+    anna = sandbox.state.add_contact(email="anna@example.com", city="Malmö")
+    bo = sandbox.state.add_contact(email="bo@example.com")
+    async with VoyadoClient(remembering, listeners=[]) as drains:
+        while not drains._drainer or not drains._drainer.draining:
+            await asyncio.sleep(0)
+        await (await drains.contacts.update(bo.id, {"city": "Lund"})).wait(timeout=10)
+        async with VoyadoClient(remembering, drain=False, listeners=[]) as shop:
+            assert await shop.contacts.find(email="anna@example.com") == anna.id
+        looked = len(sandbox.journal.requests("GET"))
+        by_id = await drains.contacts.update(anna.id, {"firstName": "Anna"})
+        entry = await drains.contacts.update({"city": "Lund"}, email="Anna@example.com")
+        assert (await entry.wait(timeout=10)).contact_id == anna.id
+        assert (await by_id.wait(timeout=10)).delivered
+        assert len(sandbox.journal.requests("GET")) == looked
+
+        # Her address goes over to Bo: whoever is named by it now, Engage is asked.
+        for contact, address in ((anna, "anna@example.org"), (bo, "anna@example.com")):
+            assert (await (await drains.contacts.update(contact.id, {"email": address})).wait(timeout=10)).delivered
+        entry = await drains.contacts.update({"city": "Umeå"}, email="anna@example.com")
+        assert (await entry.wait(timeout=10)).delivered
+        assert len(sandbox.journal.requests("GET")) == looked + 1
+    assert [each["city"] for each in sandbox.journal.applied(anna.id) if "city" in each] == ["Lund"]
+    assert [each["city"] for each in sandbox.journal.applied(bo.id) if "city" in each] == ["Lund", "Umeå"]
+
+
+async def test_a_creation_looks_first_also_for_whom_a_read_has_just_found(
+    settings: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a read told may be another person's, or nobody's, by now: nobody is overwritten, and none is made twice."""
+    monkeypatch.setattr(recent, "REST", 0)
+    anna = sandbox.state.add_contact(email="anna@example.com")
+    async with VoyadoClient(msgspec.structs.replace(settings, cache_ttl=600), listeners=[]) as voyado:
+        assert await voyado.contacts.find(email="anna@example.com") == anna.id
+        looked = len(sandbox.journal.requests("GET"))
+        entry = await voyado.contacts.create({"email": "anna@example.com", "city": "Lund"}, on_existing="update")
+        assert (await entry.wait(timeout=10)).contact_id == anna.id
+        assert len(sandbox.journal.requests("GET")) == looked + 1
 
 
 async def test_a_creation_that_updates_whom_it_finds_looks_once(voyado: VoyadoClient, sandbox: Sandbox) -> None:
