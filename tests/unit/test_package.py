@@ -45,6 +45,17 @@ def test_every_error_says_what_its_caller_can_do_and_the_drawn_tree_says_the_sam
             assert len(getattr(errors, name).__mro__) - len(errors.VoyadoError.__mro__) == depth, name
 
 
+def test_the_readme_tells_of_every_error_what_helps() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = {}
+    for remedy in errors.Remedy:
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| {remedy.value} |")]
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", row), remedy)
+    public = {name: getattr(errors, name) for name in vars(errors)}
+    kinds = {n: e for n, e in public.items() if isinstance(e, type) and issubclass(e, errors.VoyadoError)}
+    assert told == {name: kind.remedy for name, kind in kinds.items() if kind is not errors.VoyadoError}
+
+
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
