@@ -128,7 +128,8 @@ async def test_a_look_up_of_a_delivery_stands_for_those_that_follow(world: World
 async def test_sending_to_an_address_that_was_told_makes_that_no_younger(world: World, anna: Anna) -> None:
     await anna.drains()
     await anna.is_found()
-    for _ in range(7):
+    await world.clock.advance(10)
+    for _ in range(5):
         await anna.by_address()
         await world.clock.advance(5)
     assert await anna.looked() == 1
@@ -262,6 +263,21 @@ async def test_after_a_confirmation_that_may_have_sent_an_address_it_is_looked_u
     assert await anna.looked() == 1
 
 
+async def test_a_confirmation_tells_whose_address_it_may_have_taken_away(world: World, anna: Anna) -> None:
+    """It was written by another address; only at its end it is known whose that is."""
+    other = await anna.by_id("mobilePhone", lane=BO)
+    await world.import_by_file(other)
+    anna.carrier.confirms = Delivered("looked_up", contact_id="anna")
+    anna.carrier.latency = 3.0
+    await anna.world.start(told_for=TTL)
+    await world.clock.advance(10.5)
+    await anna.is_found()
+    await world.clock.advance(2)
+    assert await world.state(other) is State.DELIVERED
+    await anna.by_address()
+    assert await anna.looked() == 1
+
+
 async def test_an_entry_that_probes_an_open_breaker_really_asks(world: World, anna: Anna) -> None:
     await anna.drains(told_for=10_000.0)
     for entry in await world.break_down():
@@ -300,14 +316,13 @@ async def test_any_other_refusal_is_one(world: World, anna: Anna) -> None:
 
 async def test_a_narrowed_look_up_is_made_and_stands_for_no_other(world: World, anna: Anna) -> None:
     await anna.drains()
-    await anna.is_found()
     anna.carrier.asking = lambda message: None if message.id == narrowed else EMAIL
     narrowed = world.next_id
     await anna.by_address()
     assert await anna.looked() == 1
-    await world.clock.advance(TTL)
-    narrowed = world.next_id
     await anna.by_address()
-    await world.clock.advance(1)
+    assert await anna.looked() == 2
+    await anna.is_found()
+    narrowed = world.next_id
     await anna.by_address()
     assert await anna.looked() == 3
