@@ -17,7 +17,7 @@ from voyado_async.outbox import sqlite
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Learned, Mark
+from voyado_async.outbox.store import Asked, EntryFilter, Learned, Mark, Told
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 
@@ -113,7 +113,8 @@ async def test_no_planted_value_is_readable_in_what_was_read_of_a_contact(
     shelf = Shelf(outbox.path, BASE_URL, outbox.seal)
     known = Answer(b'{"street":"PlantedStreet"}', 1, Mark(0, 0))
     await shelf.put(f"email:{mail(1)}", "id", known)
-    await outbox.remember_contacts([Learned(f"email:{mail(1)}", ANNA, 0)])
+    await outbox.remember_contacts([Learned(f"email:{mail(1)}", ANNA, 0, None, 7, 5)])
+    assert await outbox.told(f"email:{mail(1)}") == Told(ANNA, Asked(7, 5))
     assert await shelf.get(f"email:{mail(1)}", "id") == known
     assert await outbox.contact_id(f"email:{mail(1)}") == ANNA
     assert planted_in(tmp_path) == (set() if keys else SEALED)
