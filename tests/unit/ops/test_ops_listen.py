@@ -123,6 +123,18 @@ async def test_it_only_reads(seen: Seen, path: str) -> None:
             assert answer.status == 405
 
 
+@pytest.mark.parametrize("path", ["", "healthz", "readyz", "metrics"])
+async def test_a_browser_keeps_and_runs_nothing_of_an_answer(night: SqliteOutbox, seen: Seen, path: str) -> None:
+    async with seen.session.get(f"{seen.url}/{path}") as answer:
+        told = answer.headers
+    policy = dict(part.strip().split(" ", 1) for part in told["Content-Security-Policy"].split(";"))
+    closed = ("default-src", "form-action", "base-uri", "frame-ancestors")
+    assert {name: policy[name] for name in closed} == dict.fromkeys(closed, "'none'")
+    assert "script-src" not in policy
+    others = ("Cache-Control", "Referrer-Policy", "X-Content-Type-Options")
+    assert [told[name] for name in others] == ["no-store", "no-referrer", "nosniff"]
+
+
 async def test_an_outbox_that_cannot_be_read_is_told_in_one_line(
     outbox: SqliteOutbox, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
