@@ -299,7 +299,7 @@ def test_an_entry_that_always_fails_is_carried_by_hand_where_there_is_no_file_se
     shell("enqueue", "receipt", RECEIPT)
     (reason,) = shell.read("drain", "--until-settled", "--timeout", "30", code=3)["needs_person"]
     (file,) = shell.read("files")["files"]
-    assert reason == f"file {file['name']}: has to be carried by hand"
+    assert reason == f"file {file['name']}: has to be carried by hand, or withdrawn to go over the API"
     assert [(one["reason"], one["command"]) for one in shell.read("status", "--check", code=3)["advice"]] == [
         (reason, "voyado-async files")
     ]

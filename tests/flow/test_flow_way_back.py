@@ -176,8 +176,7 @@ async def test_an_import_that_never_comes_is_told_and_holds_only_what_depends_on
         )
         async with place.open() as voyado:
             await arrived(voyado, made, other)
-            status = await until_status(voyado, lambda status: len(status.needs_person) == 2)
-            assert all(reason.endswith(": stays") for reason in status.needs_person)
+            await until_status(voyado, lambda status: status.needs_person == ("2 files: stays",))
             entry = await voyado.contacts.update(bo.id, {"city": "Lund"})
             assert (await entry.wait(timeout=10)).state is State.DELIVERED
             assert (await voyado.outbox.get(bought)).state is State.EXHAUSTED

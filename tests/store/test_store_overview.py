@@ -107,6 +107,17 @@ async def test_files_are_told_by_state_with_the_time_of_the_oldest(outbox: Outbo
     ]
 
 
+async def test_the_spooled_files_that_go_back_to_the_api_are_told(outbox: Outbox, clock: StandingClock) -> None:
+    ids = await put(outbox, *(draft(lane=f"contact:{number}") for number in range(4)))
+    for entry in ids:
+        await bring_to(outbox, entry, State.EXHAUSTED, outage=entry in (ids[1], ids[3]))
+    mixed = await spool(outbox, ids[0], ids[1], name="1_1_transactions.xml")
+    await spool(outbox, ids[2], name="1_2_transactions.xml")
+    left = await spool(outbox, ids[3], name="1_3_transactions.xml")
+    await outbox.update_file(left.id, state="uploading", now=clock.time, entries_to=State.UPLOADED)
+    assert (await outbox.overview(clock.time, 1)).files_of_outage == {mixed.id}
+
+
 async def test_the_history_tells_span_by_span_what_was_written_and_what_came_where(
     outbox: Outbox, clock: StandingClock
 ) -> None:

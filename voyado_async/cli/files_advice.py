@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from voyado_async.cli.report import moment, shown
 from voyado_async.delivery import FileFamily
 from voyado_async.outbox.store import FileRecord
 from voyado_async.settings import Settings
@@ -13,7 +14,8 @@ ABOUT = {
     "unreachable": "the server cannot be reached; it is tried again for as long as it takes",
     "timeout": "the server gives no answer in time; it is tried again for as long as it takes",
     "cut": "the connection broke; it is tried again for as long as it takes",
-    "refused": "the server refuses the upload; it is tried again, but ask whether you may write and rename there",
+    "refused": "the server refuses what is asked of it; it is tried again, but ask whether you may list, write and "
+    "rename there",
     "no_space": "disk or quota of the server is full; it is tried again for as long as it takes",
     "host_key": "the server shows another host key than the one that is trusted: ask Voyado before you change "
     "VOYADO_SFTP_HOST_KEY or VOYADO_SFTP_KNOWN_HOSTS",
@@ -54,7 +56,7 @@ def _to_carry(files: list[FileRecord], settings: Settings) -> list[str]:
         lines.append(
             f"{waiting[family]} of {family}: nobody uploads them ({missing} is not set). What an outage left goes "
             f"back to the API when that answers. To carry one by hand, copy it from {settings.spool_path} to {where}, "
-            "then say `voyado-async files --carried NAME`"
+            "then say `voyado-async files --carried NAME`; `--withdraw NAME` lets the API try its entries again"
         )
     if len(lines) > 1:
         lines.append("carry contacts first, then redemptions, then transactions")
@@ -63,4 +65,12 @@ def _to_carry(files: list[FileRecord], settings: Settings) -> list[str]:
 
 def _problems(files: list[FileRecord]) -> list[str]:
     found = Counter(file.problem for file in files if file.problem is not None)
-    return [f"{count} with {problem}: {ABOUT.get(problem, 'look at the log')}" for problem, count in found.items()]
+    lines = [f"{count} with {problem}: {ABOUT.get(problem, 'look at the log')}" for problem, count in found.items()]
+    unseen = [file for file in files if file.out_of_sight]
+    if unseen:
+        lines.append(
+            f"what became of {len(unseen)} that are uploaded cannot be seen, as it was at "
+            f"{shown(moment(min(file.seen or file.uploaded or 0 for file in unseen)))}: `voyado-async check` tries the "
+            "server"
+        )
+    return lines

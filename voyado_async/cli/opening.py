@@ -12,8 +12,8 @@ from voyado_async.clock import SystemClock
 from voyado_async.outbox.access import Access
 from voyado_async.outbox.glance import readable_schema, refuse_another
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.resources.advice import Plan
 from voyado_async.resources.outbox import OutboxView
-from voyado_async.resources.status import Plan
 from voyado_async.settings import Settings
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ import msgspec
 
 from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import FINAL, State
-from voyado_async.resources.status import TO_CARRY, UNWATCHED
+from voyado_async.resources.advice import TO_CARRY, UNWATCHED
 
 NOT_BY_TIME = frozenset({"host_key", "login", "folder_missing", "name_taken", "file_missing", "stays"})
 """Problems of a file that time does not solve: `sftp.py` and `plans.py` have the words."""

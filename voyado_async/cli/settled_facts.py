@@ -12,7 +12,7 @@ from voyado_async.errors import InvalidEntry
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, Outbox
-from voyado_async.resources.status import Plan
+from voyado_async.resources.advice import Plan
 from voyado_async.settings import Settings
 
 EVER = 1 << 61

@@ -20,7 +20,7 @@ from voyado_async.ops.pulse import Pulse
 from voyado_async.ops.systemd import Systemd
 from voyado_async.ops.watch import Watch, beat
 from voyado_async.outbox.store import Outbox
-from voyado_async.resources.status import Plan
+from voyado_async.resources.advice import Plan
 from voyado_async.settings import Settings
 
 LOOPBACK = "127.0.0.1"

@@ -19,7 +19,8 @@ from voyado_async.cli.status_lines import lines_in, lines_of
 from voyado_async.clock import SystemClock
 from voyado_async.outbox.lock import drainer_pid
 from voyado_async.outbox.looking import overview
-from voyado_async.resources.status import HOUR_OF_SPANS, Advice, Plan, Status, status_of
+from voyado_async.resources.advice import Advice, Plan
+from voyado_async.resources.status import HOUR_OF_SPANS, Status, status_of
 from voyado_async.settings import Settings
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from voyado_async.cli.report import age
 from voyado_async.outbox.states import State
-from voyado_async.resources.status import Advice, LastHour, Status, Waiting
+from voyado_async.resources.advice import Advice
+from voyado_async.resources.status import LastHour, Status, Waiting
 
 FINAL = (State.DELIVERED, State.DISCARDED)
 

@@ -11,13 +11,10 @@ from enum import StrEnum
 import msgspec
 
 from voyado_async.delivery import FileFamily
-from voyado_async.outbox.store import FileRecord
+from voyado_async.outbox.store import STAYS, FileRecord
 
 INCOMPLETE = "incomplete"
 """The problem of a file whose entries are on the move: nobody uploads it (`Outbox.spool_file`)."""
-
-STAYS = "stays"
-"""The problem of a file that Engage has left in the folder for two import periods."""
 
 LOST = "file_missing"
 """The problem of a file whose upload has begun and whose local copy is gone or damaged: a person has to look."""
@@ -131,6 +128,8 @@ def news_of(
                 found.append(News(file, imported=False, seen=True, problem=problem))
         elif (file.seen is not None and listing is not None) or (file.seen is None and file.carried and late):
             found.append(News(file, imported=True))
+        elif listing is not None and file.problem is not None:
+            found.append(News(file, imported=False))
     return found
 
 

@@ -112,7 +112,7 @@ class Transfer:
                 failed = await self._look(remote, watched, now, notes) or failed
         except UploadFailed as failure:
             failed = failure
-            await self._mark(uploads, failure.reason, now)
+            await self._mark([*uploads, *watched], failure.reason, now)
         if failed is None:
             self._failures = 0
             self._next_try = 0
@@ -195,6 +195,7 @@ class Transfer:
             except UploadFailed as failure:
                 if failure.reason not in OF_ONE_FOLDER:
                     raise
+                await self._mark(files, failure.reason, now)
                 failed = failure
                 continue
             await self._hear(
@@ -216,7 +217,7 @@ class Transfer:
                 )
 
     async def _mark(self, files: list[FileRecord], problem: str, now: int) -> None:
-        """Say on the files why they stand still."""
+        """Say on the files why they stand still, or why nobody can see what became of them."""
         for file in files:
             if file.problem == problem:
                 continue

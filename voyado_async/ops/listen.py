@@ -18,8 +18,8 @@ from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxUnavail
 from voyado_async.ops.metrics import Metrics
 from voyado_async.ops.page import MOST, page
 from voyado_async.ops.watch import Watch
+from voyado_async.resources.advice import Plan
 from voyado_async.resources.outbox import OutboxView
-from voyado_async.resources.status import Plan
 
 SHUTDOWN = 1.0
 """Seconds that an answer may still take when the sidecar stops."""

@@ -75,6 +75,7 @@ def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
         last_enqueued=newest[0] if newest else None,
         files=[struct_of(FileTotals, row) for row in database.execute(SQL["file_totals"]).fetchall()],
         open_files=files(database, open_only=True),
+        files_of_outage=frozenset(row[0] for row in database.execute(SQL["files_of_outage"]).fetchall()),
         breaker=None if breaker is None else msgspec.json.decode(breaker, type=BreakerRecord),
         drainer=None if drainer is None else msgspec.json.decode(drainer, type=DrainerRecord),
         base_url=facts.get("base_url"),

@@ -58,6 +58,8 @@ class Overview(msgspec.Struct, frozen=True):
     """When the newest entry was written (ms)."""
     files: Sequence[FileTotals]
     open_files: Sequence[FileRecord]
+    files_of_outage: frozenset[int]
+    """The spooled ones that go back to the API when it is back."""
     breaker: BreakerRecord | None
     drainer: DrainerRecord | None
     base_url: str | None

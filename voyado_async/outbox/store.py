@@ -120,6 +120,10 @@ class EntryFilter(msgspec.Struct, frozen=True):
     """What names a contact otherwise, as its lane is named (``email:anna@example.com``); in place of `contact`."""
 
 
+STAYS = "stays"
+"""The problem of a file that Engage has left in the folder for two import periods."""
+
+
 class FileRecord(msgspec.Struct, frozen=True):
     """One fallback file and its history."""
 
@@ -142,6 +146,11 @@ class FileRecord(msgspec.Struct, frozen=True):
     """Marked by a person as carried by hand."""
     problem: str | None = None
     """Why it stands still, in one word."""
+
+    @property
+    def out_of_sight(self) -> bool:
+        """Nobody can look what became of it: its problem is the server's."""
+        return self.state == "uploaded" and self.problem not in (None, STAYS)
 
 
 class Counts(msgspec.Struct, frozen=True):

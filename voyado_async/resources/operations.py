@@ -31,10 +31,10 @@ from voyado_async.outbox.states import SETTLED, State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.outbox.writer import Scrubbed
 from voyado_async.resources.action_log import filter_told, who
+from voyado_async.resources.advice import Plan as Outlook
 from voyado_async.resources.filters import Filters, filter_of
 from voyado_async.resources.outbox import OutboxView
 from voyado_async.resources.replays import PIECE, Pace, Progress, Replayer, Show
-from voyado_async.resources.status import Plan as Outlook
 from voyado_async.settings import Settings
 
 DAY = 86_400_000

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from voyado_async.delivery import FileFamily
-from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord
-from voyado_async.settings import Settings
+from voyado_async.resources.advice import TO_CARRY, Advice, Plan, advice_on, problem_of
 
 STALLED = 60_000
 """Work is due and nothing moved for so long (ms): somebody has to look (DESIGN 3, "One drainer per outbox")."""
@@ -26,9 +24,6 @@ HOUR_OF_SPANS = HOUR // SPAN + 1
 
 BREAKER_OPEN = "BreakerOpen"
 """The reason of what used up its turns while nothing was sent."""
-
-TO_CARRY, UNWATCHED = "has to be carried by hand", "nobody looks whether it was imported"
-"""What is wrong with a file that nobody uploads."""
 
 _NONE = Standing(None, {})
 
@@ -84,13 +79,6 @@ class LastHour(msgspec.Struct, frozen=True):
         return self.rejected / ended if ended else 0.0
 
 
-class Advice(msgspec.Struct, frozen=True):
-    """Something that needs a person, and the command that tells more or mends it."""
-
-    reason: str
-    command: str
-
-
 class Status(msgspec.Struct, frozen=True):
     """What `voyado-async status --json` prints. Fields stay; new ones may come."""
 
@@ -119,34 +107,6 @@ class Status(msgspec.Struct, frozen=True):
     """`needs_person` with what to type, in the same order."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What the settings say of the second road. Durations are seconds."""
-
-    gathers_every: float = 300.0
-    imports_every: float = 3600.0
-    uploads: bool = False
-    """A file server is set."""
-    confirms: bool = True
-    by_hand: frozenset[FileFamily] = frozenset()
-    """The files that nobody uploads: no server is set, or no folder for them."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Plan:
-        folders = {
-            FileFamily.CONTACTS: settings.sftp_contacts_dir,
-            FileFamily.REDEMPTIONS: settings.sftp_redemptions_dir,
-            FileFamily.TRANSACTIONS: settings.sftp_transactions_dir,
-        }
-        uploads = settings.sftp_host is not None
-        return cls(
-            settings.fallback_interval,
-            settings.import_period,
-            uploads,
-            settings.fallback_confirm,
-            frozenset(family for family, folder in folders.items() if folder is None or not uploads),
-        )
-
-
 def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: Plan) -> Status:
     """The report. `pid` is the process that holds the right to drain at this moment: None where nobody does, 0
     where it has not said yet."""
@@ -157,7 +117,7 @@ def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: 
     record = found.drainer if found.drainer is not None and found.drainer.pid == pid else None
     stalled = running and is_due and record is not None and now - record.progress >= STALLED
     drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
-    advice = tuple(_advice(found, breaker, plan, stalled=stalled, unattended=is_due and not running))
+    advice = tuple(advice_on(found, breaker, plan, stalled=stalled, unattended=is_due and not running))
     asks_again = breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
     return Status(
         outbox=outbox,
@@ -198,41 +158,6 @@ def last_hour(found: Overview) -> LastHour:
     )
 
 
-def _advice(
-    found: Overview, breaker: BreakerRecord, plan: Plan, *, stalled: bool, unattended: bool
-) -> Iterator[Advice]:
-    if rejected := found.counts.states[State.REJECTED]:
-        yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
-    exhausted = found.standing.get(State.EXHAUSTED, _NONE).reasons
-    if WITHHELD in exhausted:
-        yield Advice(
-            "entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: they wait for an outage "
-            "to end, or for a correction or replay",
-            f"voyado-async list --error {WITHHELD}",
-        )
-    if FORMLESS in exhausted:
-        yield Advice(
-            "entries failed while the API was well and have no form in a file: nothing tries them again",
-            f"voyado-async replay --error {FORMLESS}",
-        )
-    for file in found.open_files:
-        if file.problem not in (None, "incomplete"):
-            yield Advice(f"file {file.name}: {file.problem}", "voyado-async files")
-        elif file.problem is None and file.family in plan.by_hand and not file.carried:
-            if file.state != "spooled":
-                yield Advice(f"file {file.name}: {UNWATCHED}", "voyado-async files")
-            elif breaker.state == "closed" and breaker.halted is None:  # else the API takes most of it when it is back
-                yield Advice(f"file {file.name}: {TO_CARRY}", "voyado-async files")
-    if unattended:
-        yield Advice("work is due and nobody drains", "voyado-async drain")
-    if stalled:
-        yield Advice("the drainer is stalled", "voyado-async check")
-    if breaker.halted:
-        yield Advice(f"the API key is refused ({breaker.halted})", "voyado-async check")
-    if not found.counts.balanced:
-        yield Advice("the accounting does not close", "voyado-async verify")
-
-
 def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bool, now: int) -> Iterator[Waiting]:
     states, standing = found.counts.states, found.standing
     since = {total.state: total.since for total in found.files}
@@ -250,11 +175,15 @@ def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bo
         why = "retries used up while Engage was away" if away else f"retries used up{_reasons(mine)}"
         yield waiting(State.EXHAUSTED, count, mine.oldest, why, then)
     if count := states[State.SPOOLED]:
-        yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, plan))
+        yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, breaker, plan))
     if count := states[State.UPLOADED]:
         uploaded = since.get("uploaded", since.get("uploading"))
         at = None if uploaded is None else uploaded + int(plan.imports_every * 1000)
-        yield waiting(State.UPLOADED, count, uploaded, "their files are with Engage", "Engage's next import", at)
+        if unseen := sorted({str(file.problem) for file in found.open_files if file.out_of_sight}):
+            why = f"nobody can see what became of their files ({', '.join(unseen)})"
+            yield waiting(State.UPLOADED, count, uploaded, why, "the next look at the server")
+        else:
+            yield waiting(State.UPLOADED, count, uploaded, "their files are with Engage", "Engage's next import", at)
     if count := states[State.IMPORTED]:
         mine = standing.get(State.IMPORTED, _NONE)
         why = "Engage has taken their files"
@@ -286,12 +215,18 @@ def _why_pending(
     return f"after a failed attempt{_reasons(mine)}", "the next attempt", mine.next_due
 
 
-def _why_spooled(found: Overview, plan: Plan) -> tuple[str, str]:
+def _why_spooled(found: Overview, breaker: BreakerRecord, plan: Plan) -> tuple[str, str]:
     problems = sorted({file.problem for file in found.open_files if file.state == "spooled" and file.problem})
     if problems:
         return f"their files cannot leave ({', '.join(problems)})", "the upload is tried again"
     if not plan.uploads:
         return "no file server is set", "a person carries the files: voyado-async files --carried NAME"
+    families = {file.family for file in found.open_files if file.state == "spooled"}
+    if families and families <= plan.by_hand:
+        why = f"no folder is set for {', '.join(sorted(families))}"
+        if any(problem_of(file, found, breaker, plan) == TO_CARRY for file in found.open_files):
+            return why, "a person carries or withdraws them: voyado-async files"
+        return why, "the API when it is back"
     return "their files are complete", "the upload"
 
 

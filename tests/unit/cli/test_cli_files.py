@@ -148,6 +148,14 @@ WITH_SERVER = {
             WITH_SERVER,
             ["2 with host_key: the server shows another"],
         ),
+        (
+            [{"state": "uploaded", "problem": "host_key", "seen": FILE.created + 1000}, {"problem": "host_key"}],
+            WITH_SERVER,
+            [
+                "2 with host_key: the server shows another",
+                "what became of 1 that are uploaded cannot be seen, as it was at 2025-03-14T09:30:01Z: `voyado-async",
+            ],
+        ),
         ([{"state": "uploaded", "problem": "stays"}], WITH_SERVER, ["1 with stays: Engage has left it in the folder"]),
     ],
 )

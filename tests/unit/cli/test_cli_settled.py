@@ -112,7 +112,7 @@ def test_a_person_is_told_what_to_do() -> None:
         "2 exhausted and refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: "
         "voyado-async list --error withheld_from_files",
         "1 exhausted that can leave in no file: voyado-async replay --state exhausted",
-        "file f.xml: has to be carried by hand",
+        "file f.xml: has to be carried by hand, or withdrawn to go over the API",
         "file g.xml: login",
     ]
     assert reasons(Facts({"pending": 1})) == ["entries that nothing moves: run `voyado-async verify`"]

@@ -25,7 +25,8 @@ from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview, Standing
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord, Settlement
-from voyado_async.resources.status import Advice, Plan, Status, status_of
+from voyado_async.resources.advice import Advice, Plan
+from voyado_async.resources.status import Status, status_of
 from voyado_async.settings import Settings
 
 NOW = 1_800_000_000_000
@@ -39,6 +40,7 @@ def overview(states: dict[str, int] | None = None, **more: Any) -> Overview:
     facts: dict[str, Any] = {
         "counts": Counts(by_state, {"receipt": by_state}, total, 0, 0, NOW - MINUTE if by_state["pending"] else None),
         "standing": {}, "due_since": None, "last_enqueued": NOW - 1000, "files": [], "open_files": [],
+        "files_of_outage": frozenset(),
         "breaker": None, "drainer": DrainerRecord(PID, "till", NOW - HOUR, NOW), "base_url": BASE_URL, "flow": [],
     }  # fmt: skip
     return Overview(**(facts | more))
@@ -48,8 +50,8 @@ def status(found: Overview, *, running: bool = True, plan: Plan | None = None) -
     return status_of(found, outbox="/var/outbox.db", now=NOW, pid=PID if running else None, plan=plan or Plan())
 
 
-def file(state: str, problem: str | None) -> FileRecord:
-    return FileRecord(1, "f.xml", FileFamily.TRANSACTIONS, "Member", "contactId", state, 9, 9, 9, NOW, problem=problem)
+def file(state: str, problem: str | None, family: FileFamily = FileFamily.TRANSACTIONS, **more: Any) -> FileRecord:
+    return FileRecord(1, "f.xml", family, "Member", "contactId", state, 9, 9, 9, NOW, problem=problem, **more)
 
 
 WAITING = {"waiting": Standing(NOW - MINUTE, {"Http503": 3, "Timeout": 1}, NOW + MINUTE)}
@@ -97,6 +99,18 @@ WHY = [
         "their files are with Engage", "Engage's next import", 3540,
     ),
     (
+        "uploaded, and left there", overview(
+            {"uploaded": 2}, files=[FileTotals("uploaded", 1, 2, 99, NOW - MINUTE)],
+            open_files=[file("uploaded", "stays")],
+        ), True, "their files are with Engage", "Engage's next import", 3540,
+    ),
+    (
+        "uploaded, and out of sight", overview(
+            {"uploaded": 2}, files=[FileTotals("uploaded", 1, 2, 99, NOW - MINUTE)],
+            open_files=[file("uploaded", "host_key", seen=NOW)],
+        ), True, "nobody can see what became of their files (host_key)", "the next look at the server", None,
+    ),
+    (
         "imported", overview({"imported": 2}, standing={"imported": Standing(NOW - MINUTE, {}, NOW + 5000)}), True,
         "Engage has taken their files", "confirmed over the API", 5,
     ),
@@ -127,8 +141,13 @@ BY_HAND = frozenset({FileFamily.TRANSACTIONS})
 @pytest.mark.parametrize(
     ("found", "breaker", "by_hand", "told"),
     [
-        (file("spooled", None), None, BY_HAND, "has to be carried by hand"),
-        (file("spooled", None), BreakerRecord("closed", NOW), BY_HAND, "has to be carried by hand"),
+        (file("spooled", None), None, BY_HAND, "has to be carried by hand, or withdrawn to go over the API"),
+        (
+            file("spooled", None),
+            BreakerRecord("closed", NOW),
+            BY_HAND,
+            "has to be carried by hand, or withdrawn to go over the API",
+        ),
         (file("spooled", None), OPEN, BY_HAND, None),  # the API takes it when it is back
         (file("spooled", None), BreakerRecord("closed", NOW, halted="401"), BY_HAND, None),
         (file("spooled", None), None, frozenset({FileFamily.CONTACTS}), None),
@@ -145,6 +164,16 @@ def test_a_file_that_nobody_uploads_needs_a_person_once_the_api_is_well(
     needs = status(overview(open_files=[found], breaker=breaker), plan=Plan(by_hand=by_hand)).advice
     of_files = [(one.reason, one.command) for one in needs if one.reason.startswith("file ")]
     assert of_files == ([] if told is None else [(f"file f.xml: {told}", "voyado-async files")])
+
+
+def test_a_file_of_the_outage_goes_back_by_itself_and_others_that_nobody_uploads_are_counted() -> None:
+    kept = [file("spooled", None), file("spooled", None, FileFamily.REDEMPTIONS)]
+    plan = Plan(by_hand=frozenset(FileFamily))
+    of_outage = overview(open_files=kept, files_of_outage=frozenset({1}))
+    assert status(of_outage, plan=plan).needs_person == ()
+    assert status(overview(open_files=kept), plan=plan).needs_person == (
+        "2 files: has to be carried by hand, or withdrawn to go over the API",
+    )
 
 
 SERVER: dict[str, Any] = {
@@ -171,6 +200,18 @@ def test_what_nobody_uploads_follows_from_the_settings(settings: Settings, by_ha
 def test_the_settings_of_the_second_road_decide_what_comes_next() -> None:
     (spooled,) = status(overview({"spooled": 1}), plan=Plan(uploads=True)).waiting
     assert (spooled.why, spooled.next) == ("their files are complete", "the upload")
+    sales = Plan(uploads=True, by_hand=frozenset({FileFamily.REDEMPTIONS}))
+    redemptions = file("spooled", None, FileFamily.REDEMPTIONS)
+    (kept,) = status(overview({"spooled": 1}, open_files=[redemptions]), plan=sales).waiting
+    assert (kept.why, kept.next) == (
+        "no folder is set for redemptions",
+        "a person carries or withdraws them: voyado-async files",
+    )
+    of_outage = overview({"spooled": 1}, open_files=[redemptions], files_of_outage=frozenset({1}))
+    (kept,) = status(of_outage, plan=sales).waiting
+    assert (kept.why, kept.next) == ("no folder is set for redemptions", "the API when it is back")
+    (some,) = status(overview({"spooled": 2}, open_files=[redemptions, file("spooled", None)]), plan=sales).waiting
+    assert (some.why, some.next) == ("their files are complete", "the upload")
     (imported,) = status(overview({"imported": 1}), plan=Plan(confirms=False)).waiting
     assert imported.next == "nothing: VOYADO_FALLBACK_CONFIRM is off"
 
@@ -191,6 +232,17 @@ NEEDS = [
      [("the API key is refused (403:redeem)", "voyado-async check")]),
     ("a file", overview(open_files=[file("uploaded", "stays"), file("spooled", "incomplete")]), True,
      [("file f.xml: stays", "voyado-async files")]),
+    ("many files", overview(open_files=[file("spooled", "login"), *[file("uploaded", "stays")] * 20]), True,
+     [("20 files: stays", "voyado-async files"), ("file f.xml: login", "voyado-async files")]),
+    ("a file out of sight", overview(open_files=[file("uploaded", "host_key", seen=NOW)]), True,
+     [("file f.xml: host_key; nobody has seen since 2027-01-15T08:00:00Z what became of it",
+       "voyado-async check")]),
+    ("files out of sight", overview(open_files=[
+        file("spooled", "host_key"), file("uploaded", "host_key", seen=NOW),
+        file("uploaded", "host_key", uploaded=NOW - 1000),
+     ]), True,
+     [("3 files: host_key; nobody has seen since 2027-01-15T07:59:59Z what became of 2 of them",
+       "voyado-async check")]),
     ("withheld", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW, {"withheld_from_files": 2})}), True,
      [("entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: they wait for an outage to "
        "end, or for a correction or replay", "voyado-async list --error withheld_from_files")]),
@@ -288,9 +340,9 @@ def test_in_a_low_window_stays_what_needs_a_person_and_then_who_works() -> None:
     whole = lines_of(a_night())
     asks = whole[whole.index("look at") + 1 :]
     assert asks == [
-        "  123456 rejected  voyado-async list --state rejected",
-        "  file f.xml: login  voyado-async files",
         "  the accounting does not close  voyado-async verify",
+        "  file f.xml: login  voyado-async files",
+        "  123456 rejected  voyado-async list --state rejected",
     ]
     assert lines_in(a_night(), 12, 120) == [
         "drainer     running, pid 4711",
@@ -340,8 +392,31 @@ def test_watch_draws_what_the_window_has_room_for(rows: int, in_outbox: In) -> N
 
 
 def test_advice_is_counted_where_there_is_too_much_of_it() -> None:
-    lines = lines_of(status(overview(open_files=[file("uploaded", "stays")] * 20)))
-    assert lines[-1] == "  and 14 more: voyado-async status --json"
+    problems = ["unreachable", "timeout", "cut", "refused", "no_space", "host_key", "login", "name_taken"]
+    lines = lines_of(status(overview(open_files=[file("spooled", problem) for problem in problems])))
+    assert lines[-1] == "  and 2 more: voyado-async status --json"
+
+
+def test_what_stops_everything_is_told_before_files_and_those_before_single_entries() -> None:
+    found = overview(
+        {"pending": 1, "rejected": 2, "exhausted": 2},
+        due_since=NOW - HOUR,
+        breaker=BreakerRecord("closed", 1, halted="401"),
+        open_files=[file("uploaded", problem) for problem in ("stays", "login", "stays")],
+        standing={"exhausted": Standing(NOW, {"no_file_form": 1, "withheld_from_files": 1})},
+        counts=msgspec.structs.replace(overview({"pending": 1, "rejected": 2, "exhausted": 2}).counts, enqueued=9),
+    )
+    commands = [one.command for one in status(found, running=False).advice]
+    assert commands == [
+        "voyado-async drain",
+        "voyado-async check",
+        "voyado-async verify",
+        "voyado-async files",
+        "voyado-async check",
+        "voyado-async list --state rejected",
+        "voyado-async list --error withheld_from_files",
+        "voyado-async replay --error no_file_form",
+    ]
 
 
 def test_limits_need_check_and_check_looks_once(call: Call) -> None:

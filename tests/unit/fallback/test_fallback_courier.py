@@ -610,6 +610,37 @@ async def test_a_file_that_stays_is_told_and_is_still_noticed_when_it_goes(shop:
     assert await shop.states(ids) == [State.IMPORTED]
 
 
+async def test_while_nobody_can_look_at_the_server_its_trouble_is_told_and_no_old_stays(shop: Shop) -> None:
+    ids = await shop.exhaust(sale(1))
+    await shop.step(5)
+    for _ in range(25):
+        await shop.step(5)
+    assert [record.problem for record in await shop.files()] == [STAYS]
+    shop.engage.trouble = UploadFailed("host_key", "the key changed")
+    shop.engage.import_all()
+    report = await shop.step(5, api_healthy=True)
+    assert report.problem == "host_key"
+    (record,) = await shop.files()
+    assert (record.problem, record.out_of_sight) == ("host_key", True)
+    assert await shop.states(ids) == [State.UPLOADED]
+    shop.engage.trouble = None
+    await shop.step(5, api_healthy=True)
+    assert [(record.problem, record.out_of_sight) for record in await shop.files()] == [(None, False)]
+    assert await shop.states(ids) == [State.IMPORTED]
+
+
+async def test_a_folder_that_is_gone_after_the_upload_is_told_for_its_own_files_only(shop: Shop) -> None:
+    await shop.exhaust(move_to("Lund"), sale(1, BO))
+    await shop.step(5)
+    shop.engage.missing = {"transactions"}
+    await shop.step(5)
+    told = {record.family: record.problem for record in await shop.files()}
+    assert told == {FileFamily.CONTACTS: None, FileFamily.TRANSACTIONS: "folder_missing"}
+    shop.engage.missing = set()
+    await shop.step(5)
+    assert [record.problem for record in await shop.files()] == [None, None]
+
+
 async def test_an_import_that_never_comes_is_told_and_blocks_only_what_depends_on_it(shop: Shop) -> None:
     creation = contact_create.draft({"email": "anna@example.com", "firstName": "Anna"}, contact_key="email")
     created = await shop.exhaust(creation)
