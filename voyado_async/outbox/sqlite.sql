@@ -659,7 +659,8 @@ SELECT 1 FROM entry WHERE file = :file AND outage = 1 LIMIT 1;
 -- name: files_of_outage
 -- The files in the spool that go back to the API when it is back.
 SELECT id FROM file
-WHERE state = 'spooled' AND EXISTS (SELECT 1 FROM entry WHERE entry.file = file.id AND entry.outage = 1);
+WHERE state IN ('spooled', 'uploading', 'uploaded') AND state = 'spooled'
+AND EXISTS (SELECT 1 FROM entry WHERE entry.file = file.id AND entry.outage = 1);
 
 -- name: move_file_entries
 -- Entries of a file go on together, those that stand where it stood, some at a time.

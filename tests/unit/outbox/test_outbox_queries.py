@@ -76,6 +76,12 @@ LOOKS = {
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_imported": ["SEARCH entry USING INDEX entry_imported (profile=?)"],
+    # Some dozens of open files, and the first entry of each that fits.
+    "files_of_outage": [
+        "SEARCH file USING COVERING INDEX file_open (state=?)",
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH entry USING INDEX entry_file (file=?)",
+    ],
     "newest": ["SCAN entry"],
 }
 """What status, metrics and the page ask, every few seconds: never more than these steps, each with an end."""
