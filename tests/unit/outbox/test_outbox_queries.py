@@ -23,7 +23,7 @@ HOT = [
     "record", "take_over",
     "exhaust_lanes", "follow_heads", "followed", "follow_no_longer",
     "bring_back", "cancel", "exhausted", "spool_entries", "begin_bulk", "withhold",
-    "move_file_entries", "file_of_outage",
+    "move_file_entries", "file_of_outage", "files_of_outage",
     "to_confirm", "newer_in_force", "in_force_after", "newer_changes", "whole_lane",
     "get", "attempts", "body", "states_of", "pending_redeems",
     "contact_id", "contact_type", "remember_type", "remember_lane",
@@ -76,12 +76,6 @@ LOOKS = {
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
     "look_imported": ["SEARCH entry USING INDEX entry_imported (profile=?)"],
-    # Some dozens of open files, and the first entry of each that fits.
-    "files_of_outage": [
-        "SEARCH file USING COVERING INDEX file_open (state=?)",
-        "CORRELATED SCALAR SUBQUERY 1",
-        "SEARCH entry USING INDEX entry_file (file=?)",
-    ],
     "newest": ["SCAN entry"],
 }
 """What status, metrics and the page ask, every few seconds: never more than these steps, each with an end."""
