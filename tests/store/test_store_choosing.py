@@ -124,6 +124,7 @@ async def test_a_clock_that_is_further_off_than_a_day_hides_entries_only_from_fi
         (EntryFilter(contact="a", states=(State.DISCARDED,)), 5000, {"ids_discarded"}),
         (EntryFilter(contact="a", error="X", states=(State.DISCARDED,)), 5001, {"ids_of_lanes"}),
         (EntryFilter(contact="a", states=(State.DELIVERED,)), 9, {"ids_of_lanes"}),
+        (EntryFilter(contact="a", states=(State.IMPORTED,), file="a.xml"), 9, {"ids_of_file"}),
     ],
 )
 def test_the_narrowest_index_is_asked(which: EntryFilter, most: int, asked: set[str]) -> None:

@@ -29,6 +29,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ({"error": "PromotionNotFound", "limit": 3}, (), EntryFilter(error="PromotionNotFound", limit=3)),
         ({"since": NOON}, (), EntryFilter(since=1_795_348_800_000)),
         ({"until": NOON}, (), EntryFilter(until=1_795_348_800_000)),
+        ({"file": "a.xml"}, (), EntryFilter(file="a.xml")),
         ({"ids": (1, 2)}, (), EntryFilter(ids=(1, 2))),
         ({}, (3,), EntryFilter(ids=(3,))),
         ({"state": "rejected"}, ([1, 2], 3), EntryFilter(ids=(1, 2, 3), states=(State.REJECTED,))),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from voyado_async.cli.failure import WrongUsage
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
 from voyado_async.cli.report import json_option, moment, shown, tell_json, tell_table
@@ -17,6 +18,7 @@ from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import Kind
 from voyado_async.outbox.choosing import Listing, as_known, listed
 from voyado_async.outbox.glance import fact_of
+from voyado_async.outbox.looking import files
 from voyado_async.outbox.seal import HIDDEN, opened
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
@@ -69,6 +71,8 @@ def _found(database: sqlite3.Connection, settings: Settings, which: EntryFilter)
         # An address can only be looked for as a sealed outbox knows it. All else is looked for without a key.
         seal = opened(fact_of(database, "seal"), settings.seal_keys, str(settings.outbox_path))
         which = as_known(which, seal)
+    if which.file is not None and which.file not in {file.name for file in files(database, open_only=False)}:
+        raise WrongUsage("FileNotFound", f"there is no fallback file {which.file} in {settings.outbox_path}")
     return listed(database, which)
 
 

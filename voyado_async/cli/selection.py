@@ -32,6 +32,9 @@ _OPTIONS = (
     ),
     click.option("--error", metavar="CODE", help="Only with this reason, as listings show it."),
     click.option(
+        "--file", metavar="NAME", help="Only what stands in this fallback file, or left by it; `files` has the names."
+    ),
+    click.option(
         "--since", type=MOMENT, metavar="TIME", help="Only written at or after; ISO 8601, or an age like 15m, 2h, 7d."
     ),
     click.option("--until", type=MOMENT, metavar="TIME", help="Only written before."),
@@ -52,6 +55,7 @@ def filter_of(
     error: str | None,
     since: int | None,
     until: int | None,
+    file: str | None = None,
     limit: int | None = None,
 ) -> EntryFilter:
     """The filter that the options say."""
@@ -63,6 +67,7 @@ def filter_of(
         since=since,
         until=until,
         limit=limit,
+        file=file,
         contact=contact.value if contact is not None and by_id else None,
         address=contact.lane if contact is not None and not by_id else None,
     )

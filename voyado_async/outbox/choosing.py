@@ -1,6 +1,6 @@
 """Which entries fit a filter, without a look at all of them wherever an index knows which ones can.
 
-What is asked for in a night (a state, a code, a contact, since when) costs about what it finds. What no index knows, a
+What is asked for in a night (a state, a code, a contact, a file, since when) costs about what it finds. What no index knows, a
 kind alone, is looked for from the newest entry on; it ends when as many are found as the books tell, and for who only
 looks (`listed`) after `LOOKED_BACK` entries.
 """
@@ -81,6 +81,8 @@ _BY_STATE = {
 def sources(which: EntryFilter, most: int) -> frozenset[str]:
     """The queries that together find every entry that can fit; none: only a look at all of them does. `most`: so many
     are of its states and kinds. Pure."""
+    if which.file is not None:
+        return frozenset({"ids_of_file"})
     indexed = which.states and State.DELIVERED not in which.states
     if (which.contact or which.address) and not (indexed and most <= SPAN):
         return frozenset({"ids_of_lanes"})
@@ -170,6 +172,7 @@ def _values(database: sqlite3.Connection, which: EntryFilter) -> dict[str, objec
         "error": which.error,
         "since": which.since,
         "until": which.until,
+        "file": which.file,
     }
 
 

@@ -806,7 +806,8 @@ AND (
     OR substr(reason, 1, instr(reason, ': ') - 1) IN (:error, :error || ' (may have happened)')
 )
 AND (:since IS NULL OR created >= :since)
-AND (:until IS NULL OR created < :until);
+AND (:until IS NULL OR created < :until)
+AND (:file IS NULL OR file = (SELECT id FROM file WHERE name = :file));
 
 -- name: ids_rejected
 -- The newest of the rejected ones before an id.
@@ -844,6 +845,11 @@ SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes)) AND awa
 UNION ALL
 SELECT id FROM entry WHERE lane IN (SELECT value FROM json_each(:lanes)) AND settled = 1 AND id < :before
 ORDER BY id DESC LIMIT :limit;
+
+-- name: ids_of_file
+-- The newest in one fallback file before an id.
+SELECT id FROM entry INDEXED BY entry_file
+WHERE file = (SELECT id FROM file WHERE name = :file) AND id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: ids_of_reason
 -- The newest with exactly this reason before an id.

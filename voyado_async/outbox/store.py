@@ -118,6 +118,8 @@ class EntryFilter(msgspec.Struct, frozen=True):
     limit: int | None = None
     address: str | None = None
     """What names a contact otherwise, as its lane is named (``email:anna@example.com``); in place of `contact`."""
+    file: str | None = None
+    """The name of the fallback file in which they stand, or by which they left. What went back since is not in it."""
 
 
 STAYS = "stays"

@@ -19,6 +19,7 @@ def filter_told(which: EntryFilter) -> str:
         "state": ",".join(which.states),
         "kind": ",".join(which.kinds),
         "error": which.error or "",
+        "file": which.file or "",
         "since": "" if which.since is None else str(which.since),
         "until": "" if which.until is None else str(which.until),
         "limit": "" if which.limit is None else str(which.limit),

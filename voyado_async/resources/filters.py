@@ -35,6 +35,8 @@ class Filters(TypedDict, total=False):
     until: datetime
     """Written before."""
     limit: int
+    file: str
+    """The name of the fallback file in which they stand, or by which they left."""
 
 
 def filter_of(which: EntryFilter | None, filters: Filters, *named: int | Iterable[int]) -> EntryFilter:
@@ -58,6 +60,7 @@ def filter_of(which: EntryFilter | None, filters: Filters, *named: int | Iterabl
         since=_instant(filters.get("since")),
         until=_instant(filters.get("until")),
         limit=filters.get("limit"),
+        file=filters.get("file"),
     )
     if not named and "ids" not in filters:
         return found

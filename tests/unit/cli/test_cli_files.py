@@ -168,3 +168,35 @@ def test_each_thing_that_holds_files_up_is_one_line(
 
 def test_every_problem_that_time_does_not_solve_has_its_word() -> None:
     assert {*ABOUT} >= {*NOT_BY_TIME}
+
+
+def test_the_entries_of_a_file_are_listed_for_as_long_as_they_left_by_it(call: Call, in_outbox: In) -> None:
+    """"Line 6 of file X was skipped": which entries that can be, wherever they stand by now; no others."""
+
+    def listed(*options: str) -> list[tuple[int, str]]:
+        found = json.loads(call("list", "--file", NAME, "--json", *options).stdout)["entries"]
+        return [(entry["id"], entry["state"]) for entry in found]
+
+    async def three(outbox: SqliteOutbox) -> None:
+        drafts = [contact_update.draft(address(contact_id=who), {"city": "Lund"}) for who in ("a", "b", "c", "d")]
+        first, second, third, other = [stored.id for stored in await outbox.enqueue(drafts)]
+        for one in (first, second, third, other):
+            await outbox.settle(Settlement(one, State.PENDING, State.EXHAUSTED))
+        assert await outbox.spool_file(FILE, [first, second, third]) == [first, second, third]
+
+    async def taken(outbox: SqliteOutbox) -> None:
+        await outbox.update_file(1, state="uploaded", now=2, entries_to=State.UPLOADED)
+        await outbox.update_file(1, state="imported", now=3, entries_to=State.IMPORTED)
+        await outbox.settle(Settlement(2, State.IMPORTED, State.DELIVERED))
+
+    in_outbox(three)
+    assert listed() == [(3, "spooled"), (2, "spooled"), (1, "spooled")]
+    in_outbox(taken)
+    assert listed() == [(3, "imported"), (2, "delivered"), (1, "imported")]
+    assert listed("--state", "imported") == [(3, "imported"), (1, "imported")]
+    assert call("replay", "3", "--again").exit_code == 0
+    assert listed() == [(2, "delivered"), (1, "imported")], "what a person has sent again is in no file"
+    done = call("list", "--file", "nope.xml")
+    assert (done.exit_code, "nope.xml" in done.stderr) == (2, True)
+    assert call("discard", "--file", NAME, "--state", "imported", "--reason", "why").exit_code == 0
+    assert json.loads(call("log", "--json").stdout)["actions"][0]["chosen"] == f"state imported; file {NAME}"

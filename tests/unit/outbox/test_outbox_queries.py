@@ -157,6 +157,11 @@ CHOOSING = {
         "USE TEMP B-TREE FOR ORDER BY",
     ],
     "ids_left": ["SEARCH entry USING INDEX entry_left (id<?)"],
+    "ids_of_file": [
+        "SEARCH entry USING COVERING INDEX entry_file (file=? AND id<?)",
+        "SCALAR SUBQUERY 1",
+        "SEARCH file USING COVERING INDEX sqlite_autoindex_file_1 (name=?)",
+    ],
     "selected": ["SEARCH entry USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
 }
 """How the entries of a filter are found: in an index of those that can fit, or span by span."""
