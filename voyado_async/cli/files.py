@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -23,7 +24,9 @@ from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
 
-COLUMNS = ("NAME", "STATE", "ENTRIES", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM")
+COLUMNS = (
+    "NAME", "STATE", "ENTRIES", "WAITING", "LINES", "BYTES", "AGE", "UPLOADED", "LAST SEEN", "IMPORTED", "PROBLEM",
+)  # fmt: skip
 
 
 class FileReport(msgspec.Struct, frozen=True):
@@ -45,6 +48,9 @@ class FileReport(msgspec.Struct, frozen=True):
     imported: datetime | None
     carried: bool
     problem: str | None
+    waiting: int | None = None
+    """How many of the entries still wait for it to leave, for Engage's import or for their confirmation; the others are
+    delivered, rejected or went another way. Null where they are too many to count, and in `show`."""
 
 
 class FilesReport(msgspec.Struct, frozen=True):
@@ -114,9 +120,13 @@ def files(invocation: Invocation, carried: str | None, withdraw: str | None, dry
 
 def _files(settings: Settings) -> FilesReport:
     path = str(settings.outbox_path)
-    found = look_at(settings, partial(looking.files, open_only=False))
-    reports = [file_report(file) for file in found]
+    found, waiting = look_at(settings, _look)
+    reports = [file_report(file, None if waiting is None else waiting.get(file.id, 0)) for file in found]
     return FilesReport(path, str(settings.spool_path), reports, advice(found, settings))
+
+
+def _look(database: sqlite3.Connection) -> tuple[list[FileRecord], dict[int, int] | None]:
+    return looking.files(database, open_only=False), looking.waiting_in_files(database)
 
 
 def _would_move(settings: Settings, name: str, what: str) -> MovedReport:
@@ -176,7 +186,7 @@ def _refuse_unless_spooled(file: FileRecord, what: str) -> None:
         raise TransitionRefused(f"file {file.name} is {file.state} and cannot be {what}; only a spooled one can")
 
 
-def file_report(file: FileRecord) -> FileReport:
+def file_report(file: FileRecord, waiting: int | None = None) -> FileReport:
     """A file of the outbox for a report."""
     return FileReport(
         name=file.name,
@@ -193,12 +203,14 @@ def file_report(file: FileRecord) -> FileReport:
         imported=moment(file.imported),
         carried=file.carried,
         problem=file.problem,
+        waiting=waiting,
     )
 
 
 def _row(file: FileReport) -> tuple[str, ...]:
     old = "-" if file.created is None else age(SystemClock().now() / 1000 - file.created.timestamp())
     state = f"{file.state} by hand" if file.carried else file.state
-    sizes = (str(file.entries), str(file.lines), str(file.size))
+    waiting = "?" if file.waiting is None else str(file.waiting)
+    sizes = (str(file.entries), waiting, str(file.lines), str(file.size))
     history = (shown(file.uploaded), shown(file.seen), shown(file.imported))
     return (file.name, state, *sizes, old, *history, file.problem or "-")

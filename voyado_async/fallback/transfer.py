@@ -60,6 +60,8 @@ class Transfer:
         self._failures = 0
         self._next_try = 0
         self._next_look = 0
+        self._problem: UploadFailed | None = None
+        """Why the last session failed. It stands for as long as anything waits for the next one."""
 
     def forget_times(self) -> None:
         """The clock was set back: what was due at a time that is far away now is due at once."""
@@ -91,6 +93,8 @@ class Transfer:
         look = bool(watched) and now >= self._next_look
         if (uploads or look) and now >= self._next_try:
             await self._session(uploads, watched if look else [], now, notes)
+        elif uploads or watched:
+            notes.problem = self._problem
         due = [now + plans.milliseconds(self._settings.fallback_interval)]
         if uploads and self._failures:
             due.append(self._next_try)
@@ -113,6 +117,7 @@ class Transfer:
         except UploadFailed as failure:
             failed = failure
             await self._mark([*uploads, *watched], failure.reason, now)
+        self._problem = failed
         if failed is None:
             self._failures = 0
             self._next_try = 0

@@ -1,8 +1,8 @@
 """Which entries fit a filter, without a look at all of them wherever an index knows which ones can.
 
-What is asked for in a night (a state, a code, a contact, a file, since when) costs about what it finds. What no index knows, a
-kind alone, is looked for from the newest entry on; it ends when as many are found as the books tell, and for who only
-looks (`listed`) after `LOOKED_BACK` entries.
+What is asked for in a night (a state, a code, a contact, a file, since when) costs about what it finds. What no index
+knows, a kind alone, is looked for from the newest entry on; it ends when as many are found as the books tell, and for
+who only looks (`listed`) after `LOOKED_BACK` entries.
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 LOOKED_AT = 200
 """So many entries of a state are asked for their reasons."""
 
+COUNTED = 50_000
+"""So many entries are counted by the file in which they wait: some 20 ms."""
+
 WAITING = "waiting"
 """The counter of `pending` and `sending` together."""
 
@@ -87,6 +90,13 @@ def files(database: sqlite3.Connection, *, open_only: bool) -> list[FileRecord]:
     """The fallback files, oldest first; or those that have not wholly left. A day of outage makes some dozens."""
     rows = database.execute(SQL["open_files" if open_only else "files"]).fetchall()
     return [struct_of(FileRecord, row) for row in rows]
+
+
+def waiting_in_files(database: sqlite3.Connection) -> dict[int, int] | None:
+    """How many entries of each file still wait for it to leave, for Engage's import or for their confirmation, by the
+    file's id. None where there are more than a short look takes."""
+    rows = database.execute(SQL["waiting_in_files"], {"limit": COUNTED + 1}).fetchall()
+    return None if sum(count for _, count in rows) > COUNTED else {file: count for file, count in rows if file}
 
 
 def actions(database: sqlite3.Connection, *, limit: int) -> list[Action]:

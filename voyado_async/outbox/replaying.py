@@ -126,10 +126,12 @@ def replay(entry: Standing, *, via: Road, again: bool) -> Plan:
 
     if entry.state is State.SENDING:
         return plan(Step.LEAVE, "a request of it is under way")
-    if entry.state not in TAKEN and not again:
-        return plan(Step.LEAVE, f"{_AGAIN[entry.state]}; only by its id, with --again")
+    command = f"voyado-async replay {entry.id}{'' if entry.state in TAKEN else ' --again'}"
     if via is Road.FILE and entry.state in (State.SPOOLED, State.UPLOADED, State.IMPORTED):
-        return plan(Step.LEAVE, f"it stands in a file already{f' ({entry.file})' if entry.file else ''}")
+        named = f" ({entry.file})" if entry.file else ""
+        return plan(Step.LEAVE, f"it stands in a file already{named}; to send it by the API: {command}")
+    if entry.state not in TAKEN and not again:
+        return plan(Step.LEAVE, f"{_AGAIN[entry.state]}; to send it all the same: {command}")
     if entry.rival is not None:
         return plan(Step.LEAVE, f"entry {entry.rival} came after it under the same key")
     if entry.nothing_left:

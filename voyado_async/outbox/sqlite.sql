@@ -623,6 +623,13 @@ SELECT
     carried, problem
 FROM file ORDER BY id;
 
+-- name: waiting_in_files
+-- In which file each of so many entries waits that are spooled, with Engage, or not confirmed yet.
+SELECT file, count(*) FROM (
+    SELECT file FROM entry INDEXED BY entry_left
+    WHERE state = 'spooled' OR state = 'uploaded' OR state = 'imported' LIMIT :limit
+) GROUP BY file;
+
 -- name: open_files
 -- The files that still have a way to go, oldest first.
 SELECT

@@ -15,6 +15,7 @@ from voyado_async.cli.settled import NOT_BY_TIME
 from voyado_async.delivery import FileFamily
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox import looking
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord, Settlement
@@ -170,8 +171,10 @@ def test_every_problem_that_time_does_not_solve_has_its_word() -> None:
     assert {*ABOUT} >= {*NOT_BY_TIME}
 
 
-def test_the_entries_of_a_file_are_listed_for_as_long_as_they_left_by_it(call: Call, in_outbox: In) -> None:
-    """"Line 6 of file X was skipped": which entries that can be, wherever they stand by now; no others."""
+def test_the_entries_of_a_file_are_listed_for_as_long_as_they_left_by_it(
+    call: Call, in_outbox: In, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "Line 6 of file X was skipped": which entries that can be, wherever they stand by now; no others."""
 
     def listed(*options: str) -> list[tuple[int, str]]:
         found = json.loads(call("list", "--file", NAME, "--json", *options).stdout)["entries"]
@@ -182,7 +185,8 @@ def test_the_entries_of_a_file_are_listed_for_as_long_as_they_left_by_it(call: C
         first, second, third, other = [stored.id for stored in await outbox.enqueue(drafts)]
         for one in (first, second, third, other):
             await outbox.settle(Settlement(one, State.PENDING, State.EXHAUSTED))
-        assert await outbox.spool_file(FILE, [first, second, third]) == [first, second, third]
+        of_three = msgspec.structs.replace(FILE, entries=3)
+        assert await outbox.spool_file(of_three, [first, second, third]) == [first, second, third]
 
     async def taken(outbox: SqliteOutbox) -> None:
         await outbox.update_file(1, state="uploaded", now=2, entries_to=State.UPLOADED)
@@ -190,10 +194,15 @@ def test_the_entries_of_a_file_are_listed_for_as_long_as_they_left_by_it(call: C
         await outbox.settle(Settlement(2, State.IMPORTED, State.DELIVERED))
 
     in_outbox(three)
+    assert row(call)["waiting"] == 3
     assert listed() == [(3, "spooled"), (2, "spooled"), (1, "spooled")]
     in_outbox(taken)
     assert listed() == [(3, "imported"), (2, "delivered"), (1, "imported")]
     assert listed("--state", "imported") == [(3, "imported"), (1, "imported")]
+    assert (row(call)["entries"], row(call)["waiting"]) == (3, 2)
+    monkeypatch.setattr(looking, "COUNTED", 1)
+    assert row(call)["waiting"] is None, "too many for a short look"
+    assert call("files").stdout.splitlines()[1].split()[:4] == [NAME, "imported", "3", "?"]
     assert call("replay", "3", "--again").exit_code == 0
     assert listed() == [(2, "delivered"), (1, "imported")], "what a person has sent again is in no file"
     done = call("list", "--file", "nope.xml")

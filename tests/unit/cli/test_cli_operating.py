@@ -84,7 +84,7 @@ def test_a_replay_brings_back_what_fits_and_writes_down_who_did_it(call: Call) -
 
 def test_an_entry_that_was_named_and_cannot_go_is_told(call: Call) -> None:
     report = told(call, "replay", "3", code=1)
-    assert "it is delivered; only by its id, with --again" in report["entries"][0]["why"]
+    assert "it is delivered; to send it all the same: voyado-async replay 3 --again" in report["entries"][0]["why"]
     assert told(call, "replay", "3", "--again")["counts"]["send"] == 1
 
 

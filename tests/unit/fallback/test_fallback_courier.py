@@ -538,8 +538,9 @@ async def test_trouble_with_the_server_is_told_and_tried_again_on_the_ladder(sho
     for _ in range(5):
         waits.append(report.next_due - shop.clock.now())
         sessions = shop.engage.sessions
-        await shop.step((report.next_due - 1 - shop.clock.now()) / MINUTE)
+        between = await shop.step((report.next_due - 1 - shop.clock.now()) / MINUTE)
         assert shop.engage.sessions == sessions
+        assert between.problem == "host_key", "it is not solved before a session has worked"
         shop.clock.instant = report.next_due
         report = await shop.step()
         assert shop.engage.sessions == sessions + 1

@@ -90,6 +90,17 @@ def test_what_has_no_form_in_a_file_is_left() -> None:
     assert (plan.step, plan.why) == (Step.LEAVE, "no form in a file: clears a field")
 
 
+@pytest.mark.parametrize(("state", "command"), [
+    (State.SPOOLED, "voyado-async replay 7"), (State.UPLOADED, "voyado-async replay 7 --again"),
+    (State.IMPORTED, "voyado-async replay 7 --again"),
+])  # fmt: skip
+@pytest.mark.parametrize("again", [False, True])
+def test_what_stands_in_a_file_says_at_once_how_else_it_goes(state: State, command: str, again: bool) -> None:
+    plan = replay(entry(state, file="1_1_transactions.xml"), via=FILE, again=again)
+    assert plan.step is Step.LEAVE
+    assert plan.why == f"it stands in a file already (1_1_transactions.xml); to send it by the API: {command}"
+
+
 def test_an_entry_loses_what_any_later_one_has_set_and_no_more() -> None:
     later = [
         (2, UPDATE, State.DELIVERED),
