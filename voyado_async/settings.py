@@ -108,7 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10
     retry_delays: Annotated[
         tuple[Annotated[float, Meta(gt=0, le=3600)], ...],
-        Meta(min_length=1, description="Seconds between attempts, the last one repeated: Engage's ladder (ref 2.1)."),
+        Meta(
+            min_length=1,
+            description="Seconds between attempts, the last one repeated: Engage's ladder (ref 2.1); at least 10 after "
+            "an unknown outcome.",
+        ),
     ] = (10.0, 30.0, 60.0, 300.0)
     retry_attempts: Annotated[
         int, Meta(ge=1, description="Attempts until an entry leaves by file: some 20 minutes of ladder.")

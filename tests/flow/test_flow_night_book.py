@@ -140,6 +140,7 @@ def nobody_drains(night: Night) -> None:
             f"voyado-async enqueue redeem --assignment e7f30b85-14a9-4d62-b0c8-2f6d5a9e771{number} --channel ECOM"
         )
 
+    night.words["COPY"] = "before.db"
     with sqlite3.connect(night.folder / "outbox.db") as database:
         database.execute("UPDATE lane SET due = due - 61000 WHERE due IS NOT NULL")
     database.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import sqlite3
 import stat
 import subprocess
@@ -149,6 +150,32 @@ def test_an_edited_entry_is_shown_with_its_new_content(call: Call, home: Path) -
     assert result.exit_code == 1
     assert call("edit", "3", "-", stdin="{}").exit_code == 1
     assert "replay 2" in call("edit", "2", "-", stdin=json.dumps(payload | {"changes": {"city": "A"}})).output
+
+
+def test_an_edit_may_name_another_contact_and_what_is_newer_is_judged_by_that_one(call: Call, in_outbox: In) -> None:
+    """In the form that the night book shows."""
+    book = (Path(__file__).parents[3] / "samples" / "replay_after_outage.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r'`("address": \{.+?\})`', book)
+    corrected = json.loads(f"{{{shown}}}")
+    karin = address(contact_id=corrected["address"]["value"])
+
+    async def of_a_shared_address(outbox: SqliteOutbox) -> int:
+        changes = {"city": "Lund", "firstName": "Karin"}
+        shared, newer = await outbox.enqueue(
+            [
+                contact_update.draft(address(email="berg@example.com"), changes),
+                contact_update.draft(karin, {"city": "Ystad"}),
+            ]
+        )
+        await outbox.settle(Settlement(shared.id, State.PENDING, State.REJECTED, reason="MultipleMatches: a, b"))
+        await outbox.settle(Settlement(newer.id, State.PENDING, State.DELIVERED))
+        return shared.id
+
+    entry = str(in_outbox(of_a_shared_address))
+    assert told(call, "replay", entry, "--dry-run")["entries"][0]["left_out"] == []
+    content = told(call, "show", entry, "--payload")["payload"] | corrected
+    assert told(call, "edit", entry, "-", stdin=json.dumps(content))["entry"]["contact"] == karin.lane
+    assert told(call, "replay", entry, "--dry-run")["entries"][0]["left_out"] == ["city"]
 
 
 def test_forgetting_asks_for_what_is_not_finished_and_leaves_nothing(call: Call, home: Path) -> None:
