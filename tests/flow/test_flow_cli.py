@@ -328,6 +328,22 @@ def test_what_leaves_by_file_is_settled_when_it_is_confirmed(shell: Shell, engag
     assert [file["state"] for file in shell.read("files")["files"]] == ["imported"]
 
 
+@pytest.mark.slow
+def test_what_the_api_never_confirms_needs_a_person_and_is_tried_on(shell: Shell, engage: Engage) -> None:
+    engage.fault("status", status=500, path="*/receipts*")
+    shell.settings |= {"VOYADO_RETRY_ATTEMPTS": "2", "VOYADO_IMPORT_PERIOD": "0.3"}
+    shell("enqueue", "receipt", RECEIPT)
+    report = shell.read("drain", "--until-settled", "--timeout", "30", code=3)
+    assert report["needs_person"] == ["1 whose confirmation fails: voyado-async list --error ConfirmationFails"]
+    assert shell.states() == {"imported": 1}
+    (advice,) = shell.read("status", "--check", code=3)["advice"]
+    assert advice["command"] == "voyado-async show 1"
+    engage.heal()
+    with shell.drain():
+        until(lambda: shell.states() == {"delivered": 1})
+    assert shell.read("status", "--check")["needs_person"] == []
+
+
 def test_check_finds_everything_right_and_a_wrong_host_key(shell: Shell) -> None:
     lines = shell("check")
     for told in ("answers and takes the key", "host key and login are right", "integration/transactionImport"):

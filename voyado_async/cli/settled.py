@@ -13,7 +13,7 @@ An entry moves by itself, without a person, when
                  in an outage, as above
     uploaded     its file is being watched, or was carried by hand (it counts as imported after two import periods); or
                  it is in a bulk request, whose answer or time-out comes
-    imported     its confirmation is next, unless the key is refused
+    imported     its confirmation is next, unless the key is refused or it fails again and again while the API is well
 
 What is held by another entry never moves before that one does, so it isn't looked at. `delivered` and `discarded` are
 final, and so is `imported` where nothing is confirmed (`VOYADO_FALLBACK_CONFIRM=off`). `rejected` waits for a person.
@@ -29,6 +29,7 @@ import msgspec
 
 from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.states import FINAL, State
+from voyado_async.outbox.store import UNCONFIRMED
 from voyado_async.resources.advice import TO_CARRY, UNWATCHED
 
 NOT_BY_TIME = frozenset({"host_key", "login", "folder_missing", "name_taken", "file_missing", "stays"})
@@ -86,7 +87,9 @@ class Facts(msgspec.Struct, frozen=True):
     in_bulk: bool = False
     """A bulk request is under way."""
     confirmable: bool = False
-    """An imported entry's confirmation is next, due or not."""
+    """An imported entry's confirmation is next, due or not, and does not fail again and again."""
+    unconfirmed: int = 0
+    """Imported entries whose confirmation does."""
     confirm: bool = True
     """Imported entries are confirmed."""
 
@@ -122,6 +125,8 @@ def reasons(facts: Facts) -> list[str]:
         )
     if formless := len(stuck) - withheld:
         found.append(f"{formless} exhausted that can leave in no file: voyado-async replay --state exhausted")
+    if facts.unconfirmed:
+        found.append(f"{facts.unconfirmed} whose confirmation fails: voyado-async list --error {UNCONFIRMED}")
     found += [f"file {file.name}: {_why(file)}" for file in facts.files if not _travels(file, facts.halted)]
     return found or ["entries that nothing moves: run `voyado-async verify`"]
 

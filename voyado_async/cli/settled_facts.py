@@ -11,7 +11,7 @@ from voyado_async.delivery import FileForm, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import UNCONFIRMED, EntryFilter, Outbox
 from voyado_async.resources.advice import Plan
 from voyado_async.settings import Settings
 
@@ -34,13 +34,17 @@ async def facts_of(outbox: Outbox, settings: Settings) -> Facts:
             return Facts(states, heads=kinds)
     else:
         kinds = frozenset()
+    failing = await _unconfirmed(outbox) if settings.fallback_confirm and states[State.IMPORTED] else frozenset()
+    # One more than those that fail: if there is another one, it is among them.
+    next_ones = await outbox.to_confirm(len(failing) + 1, EVER) if settings.fallback_confirm else []
     facts = Facts(
         states,
         heads=kinds,
         halted=halted,
         files=await _files(outbox, settings),
         in_bulk=settings.fallback_contacts == "bulk" and bool(await outbox.left_in_bulk()),
-        confirmable=settings.fallback_confirm and bool(await outbox.to_confirm(1, EVER)),
+        confirmable=any(message.id not in failing for message in next_ones),
+        unconfirmed=len(failing),
         confirm=settings.fallback_confirm,
     )
     if verdict(facts) is not Verdict.NEEDS_PERSON:
@@ -59,6 +63,11 @@ async def facts_of(outbox: Outbox, settings: Settings) -> Facts:
         ],
         files=[msgspec.structs.replace(file, outage=file.name in outage) for file in facts.files],
     )
+
+
+async def _unconfirmed(outbox: Outbox) -> frozenset[int]:
+    found = await outbox.entries(EntryFilter(states=(State.IMPORTED,), error=UNCONFIRMED))
+    return frozenset(entry.id for entry in found)
 
 
 async def _withheld(outbox: Outbox, ids: Sequence[int]) -> frozenset[int]:

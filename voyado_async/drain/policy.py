@@ -9,7 +9,7 @@ import msgspec
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.outbox.replaying import SUPERSEDED
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Settlement
+from voyado_async.outbox.store import UNCONFIRMED, Attempt, Settlement
 
 REST = 10_000
 """A lane rests so long (ms) after an attempt whose outcome is unknown: Engage may still be working on it (DESIGN 3)."""
@@ -117,9 +117,11 @@ def _retry(
         delay = schedule.delay(slots, spread) if outcome.counts else schedule.delays[0]
         target, result = (source if source is State.IMPORTED else State.PENDING), "retry"
         due = max(now + max(delay, _retry_after(outcome.retry_after)), rest)
+    # An outage is told as such; and whoever was told once is not untold by what does not count.
+    unconfirmed = source is State.IMPORTED and schedule.used_up(slots) and not outage
     return move(
         target, line(result, outcome.code, known=not outcome.unknown), due=due, slots=slots, unknown=unknown,
-        reason=outcome.code, rest_until=rest, outage=outage and exhausted,
+        reason=UNCONFIRMED if unconfirmed else outcome.code, rest_until=rest, outage=outage and exhausted,
     )  # fmt: skip
 
 

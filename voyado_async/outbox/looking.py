@@ -76,6 +76,7 @@ def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
         standing=_standing(database, found.oldest_pending, now),
         due_since=earliest(database, "due_since"),
         last_enqueued=newest[0] if newest else None,
+        unconfirmed=[row[0] for row in database.execute(SQL["look_unconfirmed"], {"limit": LOOKED_AT}).fetchall()],
         files=[struct_of(FileTotals, row) for row in database.execute(SQL["file_totals"]).fetchall()],
         open_files=files(database, open_only=True),
         files_of_outage=frozenset(row[0] for row in database.execute(SQL["files_of_outage"]).fetchall()),

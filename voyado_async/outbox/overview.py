@@ -56,6 +56,8 @@ class Overview(msgspec.Struct, frozen=True):
     due_since: int | None
     last_enqueued: int | None
     """When the newest entry was written (ms)."""
+    unconfirmed: Sequence[int]
+    """The oldest imported entries whose confirmation fails while the API is well."""
     files: Sequence[FileTotals]
     open_files: Sequence[FileRecord]
     files_of_outage: frozenset[int]

@@ -1156,6 +1156,10 @@ SELECT created, reason FROM entry WHERE state = 'rejected' ORDER BY id LIMIT :li
 -- The next to be confirmed, and when: of the updates and type changes, or of all others.
 SELECT due, id, created FROM entry WHERE state = 'imported' AND profile = :profile ORDER BY due, id LIMIT 1;
 
+-- name: look_unconfirmed
+-- The oldest whose confirmation fails while the API is well.
+SELECT id FROM entry WHERE reason = 'ConfirmationFails' AND state = 'imported' ORDER BY id LIMIT :limit;
+
 -- name: file_totals
 -- The files of each state. There are some dozens for a day of outage.
 SELECT

@@ -54,6 +54,11 @@ class AsRead(NamedTuple):
         return cls(message.lane, message.lines)
 
 
+UNCONFIRMED = "ConfirmationFails"
+"""The reason of an imported entry whose confirmation has used up the turns of the schedule while the API was well; it is
+tried on, at the slowest pace."""
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """One conditional move of an entry, with a line in its record. Nothing happens where `source` is not its state, or
     where its record is longer than `lines`: it was somewhere else meanwhile, and may have another content."""

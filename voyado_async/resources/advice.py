@@ -11,7 +11,7 @@ from voyado_async.delivery import FileFamily
 from voyado_async.outbox.file_moves import FORMLESS, INCOMPLETE, WITHHELD
 from voyado_async.outbox.overview import Overview, Standing
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, FileRecord
+from voyado_async.outbox.store import UNCONFIRMED, BreakerRecord, FileRecord
 from voyado_async.settings import Settings
 
 TO_CARRY = "has to be carried by hand, or withdrawn to go over the API"
@@ -69,6 +69,10 @@ def advice_on(
     if not found.counts.balanced:
         yield Advice("the accounting does not close", "voyado-async verify")
     yield from _about_files(found, breaker, plan)
+    if failing := found.unconfirmed:
+        alone = f"entry {failing[0]} left" if len(failing) == 1 else f"{len(failing)} entries left"
+        command = f"show {failing[0]}" if len(failing) == 1 else f"list --error {UNCONFIRMED}"
+        yield Advice(f"{alone} by file, and the API, well otherwise, does not confirm it", f"voyado-async {command}")
     if rejected := found.counts.states[State.REJECTED]:
         yield Advice(f"{rejected} rejected", "voyado-async list --state rejected")
     exhausted = found.standing.get(State.EXHAUSTED, _NONE).reasons

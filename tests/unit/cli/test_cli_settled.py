@@ -84,6 +84,8 @@ def file(**changes: Any) -> OpenFile:
         # imported
         ({"imported": 1}, {"confirmable": True}, MOVING),
         ({"imported": 1}, {"confirmable": False}, PERSON),
+        ({"imported": 2}, {"confirmable": True, "unconfirmed": 1}, MOVING),
+        ({"imported": 2}, {"confirmable": False, "unconfirmed": 2}, PERSON),
         ({"imported": 1}, {"confirmable": True, "halted": "401"}, PERSON),
         ({"imported": 1}, {"confirm": False}, SETTLED),
         ({"imported": 1, "rejected": 1}, {"confirm": False, "confirmable": True}, PERSON),
@@ -116,5 +118,7 @@ def test_a_person_is_told_what_to_do() -> None:
         "file g.xml: login",
     ]
     assert reasons(Facts({"pending": 1})) == ["entries that nothing moves: run `voyado-async verify`"]
+    failing = Facts({"imported": 2}, unconfirmed=2)
+    assert reasons(failing) == ["2 whose confirmation fails: voyado-async list --error ConfirmationFails"]
     unwatched = Facts({"uploaded": 1}, files=[file(state="uploaded", has_folder=False)])
     assert reasons(unwatched) == ["file f.xml: nobody looks whether it was imported"]

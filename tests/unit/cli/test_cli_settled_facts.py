@@ -18,7 +18,7 @@ from voyado_async.kinds.address import address
 from voyado_async.outbox.file_moves import WITHHELD
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, DrainerRecord, FileRecord, Settlement
+from voyado_async.outbox.store import UNCONFIRMED, BreakerRecord, DrainerRecord, FileRecord, Settlement
 from voyado_async.settings import Settings
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
@@ -148,6 +148,25 @@ def test_what_a_tenant_keeps_out_of_its_files_is_known(tmp_path: Path) -> None:
     names.write_text("contacts.preferences = false")
     found = facts(tmp_path, PREFERENCES, State.EXHAUSTED, fallback_names=str(names))
     assert list(found.exhausted) == [Exhausted(False, has_file_form=False, untold=True)]
+
+
+async def test_a_confirmation_that_fails_again_and_again_moves_no_more_and_any_other_does(drained: Drained) -> None:
+    failing, other = await drained.exhaust(BY_ID, BY_KEY)
+    name = await drained.store.next_file_name(1000, FileFamily.CONTACTS)
+    record = FileRecord(0, name, FileFamily.CONTACTS, "Member", "contactId", "spooled", 2, 2, 1, 1000)
+    await drained.store.spool_file(record, [failing, other])
+    (file,) = await drained.store.files(open_only=True)
+    for state, target in (("uploading", State.UPLOADED), ("uploaded", None), ("imported", State.IMPORTED)):
+        await drained.store.update_file(file.id, state=state, now=1000, entries_to=target)
+    assert await drained.verdict() is Verdict.MOVING
+    await drained.store.settle(Settlement(failing, State.IMPORTED, State.IMPORTED, reason=UNCONFIRMED))
+    assert await drained.verdict() is Verdict.MOVING
+    await drained.store.settle(Settlement(other, State.IMPORTED, State.IMPORTED, reason=UNCONFIRMED))
+    assert await drained.verdict() is Verdict.NEEDS_PERSON
+    await drained.store.settle(Settlement(other, State.IMPORTED, State.DELIVERED))
+    found = await facts_of(drained.store, drained.settings)
+    assert (found.unconfirmed, found.confirmable) == (1, False)
+    assert verdict(found) is Verdict.NEEDS_PERSON
 
 
 def test_a_bulk_request_under_way_moves(tmp_path: Path) -> None:

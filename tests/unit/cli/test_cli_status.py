@@ -40,7 +40,7 @@ def overview(states: dict[str, int] | None = None, **more: Any) -> Overview:
     facts: dict[str, Any] = {
         "counts": Counts(by_state, {"receipt": by_state}, total, 0, 0, NOW - MINUTE if by_state["pending"] else None),
         "standing": {}, "due_since": None, "last_enqueued": NOW - 1000, "files": [], "open_files": [],
-        "files_of_outage": frozenset(),
+        "files_of_outage": frozenset(), "unconfirmed": [],
         "breaker": None, "drainer": DrainerRecord(PID, "till", NOW - HOUR, NOW), "base_url": BASE_URL, "flow": [],
     }  # fmt: skip
     return Overview(**(facts | more))
@@ -243,6 +243,11 @@ NEEDS = [
      ]), True,
      [("3 files: host_key; nobody has seen since 2027-01-15T07:59:59Z what became of 2 of them",
        "voyado-async check")]),
+    ("a confirmation", overview({"imported": 1}, unconfirmed=[7]), True,
+     [("entry 7 left by file, and the API, well otherwise, does not confirm it", "voyado-async show 7")]),
+    ("confirmations", overview({"imported": 2}, unconfirmed=[7, 9]), True,
+     [("2 entries left by file, and the API, well otherwise, does not confirm it",
+       "voyado-async list --error ConfirmationFails")]),
     ("withheld", overview({"exhausted": 2}, standing={"exhausted": Standing(NOW, {"withheld_from_files": 2})}), True,
      [("entries are refused by what VOYADO_FALLBACK_XSLT_* or VOYADO_FALLBACK_XSD_* name: they wait for an outage to "
        "end, or for a correction or replay", "voyado-async list --error withheld_from_files")]),

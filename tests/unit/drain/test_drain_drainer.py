@@ -26,7 +26,7 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, BreakerRecord, Learned, Settlement
+from voyado_async.outbox.store import UNCONFIRMED, AsRead, BreakerRecord, Learned, Settlement
 
 HOUR = 3600.0
 
@@ -992,6 +992,8 @@ async def test_a_confirmation_that_fails_is_tried_for_as_long_as_it_takes(world:
     await world.clock.advance(2 * HOUR)
     assert await world.state(entry) is State.IMPORTED
     assert 20 < len(world.carrier.confirmed) < 40
+    assert (await world.outbox.get(entry)).reason == UNCONFIRMED
+    assert (await world.outbox.overview(world.clock.now(), 1)).unconfirmed == [entry]
     world.carrier.confirms = Rejected("ContactNotFound", 404)
     await world.clock.advance(400)
     assert await world.state(entry) is State.REJECTED

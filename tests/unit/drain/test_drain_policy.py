@@ -10,7 +10,7 @@ import pytest
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.drain.policy import REST, Overtaken, Schedule, settle, skip
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Attempt, Settlement
+from voyado_async.outbox.store import UNCONFIRMED, Attempt, Settlement
 
 NOW = 1_700_000_000_000
 SCHEDULE = Schedule((10_000, 30_000, 60_000, 300_000), 8)
@@ -91,7 +91,17 @@ RULES: list[tuple[str, Outcome, State, int, dict[str, Any]]] = [
     ("retry-after too long", RetryAt("Http503", 503, retry_after=1e6), S, 0, {"due": NOW + HOUR}),
     ("counts for nothing", RetryAt("Busy", counts=False), S, 7, {"target": P, "slots": 7, "due": NOW + 10_000}),
     ("confirmation fails", RetryAt("Http503", 503), I, 0, {"target": I, "slots": 1, "due": NOW + 10_000}),
+    ("confirmation fails once more", RetryAt("Http503", 503), I, 6, {"target": I, "slots": 7, "reason": "Http503"}),
+    (
+        "confirmation has used up its turns",
+        RetryAt("Http503", 503),
+        I,
+        7,
+        {"target": I, "slots": 8, "due": NOW + 300_000, "reason": UNCONFIRMED},
+    ),
     ("confirmation never ends", RetryAt("Http503", 503), I, 50, {"target": I, "slots": 51, "due": NOW + 300_000}),
+    ("confirmation is still told", RetryAt("Busy", counts=False), I, 8, {"target": I, "reason": UNCONFIRMED}),
+    ("confirmation does not count", RetryAt("Busy", counts=False), I, 7, {"target": I, "reason": "Busy"}),
     ("429", SlowDown(), S, 7, {"target": P, "slots": 7, "due": NOW + 10_000, "unknown": False}),
     ("429 with retry-after", SlowDown(retry_after=45), S, 0, {"target": P, "due": NOW + 45_000}),
     ("429 with too long a one", SlowDown(retry_after=1e6), S, 0, {"due": NOW + HOUR}),
@@ -127,6 +137,10 @@ def test_once_unknown_stays_unknown_until_it_is_settled(outcome: Outcome) -> Non
 def test_only_what_is_exhausted_while_the_breaker_is_open_belongs_to_the_outage(outage: bool) -> None:
     assert settled(RetryAt("Http503"), slots=7, outage=outage).outage is outage
     assert not settled(RetryAt("Http503"), slots=6, outage=outage).outage
+
+
+def test_a_confirmation_that_fails_in_an_outage_is_no_matter_for_a_person() -> None:
+    assert settled(RetryAt("Http503"), I, slots=20, outage=True).reason == "Http503"
 
 
 @pytest.mark.parametrize(("spread", "due"), [(0.0, 30_000), (0.5, 31_500), (1.0, 33_000)])

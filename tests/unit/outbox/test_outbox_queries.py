@@ -75,6 +75,7 @@ LOOKS = {
     ],
     "look_exhausted": ["SCAN entry USING INDEX entry_exhausted"],
     "look_rejected": ["SCAN entry USING INDEX entry_refused"],
+    "look_unconfirmed": ["SEARCH entry USING INDEX entry_reason (reason=?)"],
     "look_imported": ["SEARCH entry USING INDEX entry_imported (profile=?)"],
     "newest": ["SCAN entry"],
 }
