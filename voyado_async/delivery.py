@@ -74,6 +74,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """How long its record is: every move and every new content makes it longer, `sending` alone does not."""
     contact_type: str | None = None
     """The contact's type, where it is read for a file and known to be another than the usual one."""
+    outage: bool = False
+    """The open breaker has used up turns of it; known where it is claimed."""
 
 
 class Request(msgspec.Struct, frozen=True):

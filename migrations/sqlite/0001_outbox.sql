@@ -115,7 +115,7 @@ CREATE TABLE entry (
     requests INTEGER NOT NULL DEFAULT 0,
     -- an earlier request may have taken effect
     unknown INTEGER NOT NULL DEFAULT 0,
-    -- exhausted while the breaker was open
+    -- the open breaker has used up a turn of it, or exhausted it
     outage INTEGER NOT NULL DEFAULT 0,
     reason TEXT,
     file INTEGER REFERENCES file (id),

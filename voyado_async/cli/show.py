@@ -105,7 +105,7 @@ def _lines(report: ShowReport) -> list[str]:
     if entry.unknown:
         rows.append(("outcome", "an earlier request may have taken effect"))
     if entry.outage:
-        rows.append(("outage", "exhausted while the API was down"))
+        rows.append(("outage", "turns were used up while the API was down"))
     if entry.replaces is not None:
         rows.append(("replaces", f"entry {entry.replaces}"))
     rows += [("warning", warning) for warning in entry.warnings]

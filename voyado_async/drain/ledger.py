@@ -67,9 +67,10 @@ class Ledger:
 
         `once`: there is no time to wait for an outbox that cannot be written; then OutboxUnavailable is raised.
         """
+        outage = not self._health.breaker.closed
         settlement = policy.settle(
             message, outcome, source=source, what=what, now=self._clock.now(), schedule=self._schedule,
-            outage=not self._health.breaker.closed, spread=self._spread,
+            outage=outage, spread=self._spread,
         )  # fmt: skip
         if settlement.rest_until:
             self._rests.begin([message.lane], self._clock.monotonic())
@@ -78,7 +79,7 @@ class Ledger:
         if not moved:
             return False
         self._tell(message, settlement)
-        if settlement.target is State.EXHAUSTED and settlement.outage:
+        if settlement.target is State.EXHAUSTED and outage:
             await self.take_along([message.lane])
         return True
 
@@ -105,6 +106,7 @@ class Ledger:
             Settlement(
                 id=message.id, source=state, target=state, due=self._health.next_try(message.kind) + 1,
                 slots=message.slots, unknown=message.unknown, reason="NotAllowed", lines=message.lines,
+                outage=message.outage,
             )
         )  # fmt: skip
 

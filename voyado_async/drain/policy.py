@@ -57,7 +57,11 @@ def settle(
     outage: bool,
     spread: Callable[[], float],
 ) -> Settlement:
-    """The move of an entry after an attempt that came to `outcome`. `outage`: the breaker is open."""
+    """The move of an entry after an attempt that came to `outcome`. `outage`: the breaker is open.
+
+    An entry of which an open breaker used up turns is the outage's, also where it uses up the last one itself, after
+    the breaker has closed: it goes back with a fresh schedule, and is poisoned when it uses up that alone.
+    """
 
     def move(target: State, attempt: Attempt, **changes: object) -> Settlement:
         settlement = Settlement(
@@ -87,10 +91,15 @@ def settle(
         case SlowDown():
             due = now + max(_retry_after(outcome.retry_after), schedule.delays[0])
             waiting = source if source is State.IMPORTED else State.PENDING
-            return move(waiting, line("slow_down", "TooManyRequests"), due=due, reason="TooManyRequests")
+            return move(
+                waiting, line("slow_down", "TooManyRequests"), due=due, reason="TooManyRequests", outage=message.outage
+            )
         case NotAllowed():
             waiting = source if source is State.IMPORTED else State.PENDING
-            return move(waiting, line("not_allowed", "NotAllowed"), due=now, reason=f"NotAllowed {outcome.status}")
+            return move(
+                waiting, line("not_allowed", "NotAllowed"), due=now, reason=f"NotAllowed {outcome.status}",
+                outage=message.outage,
+            )  # fmt: skip
         case RetryAt():
             return _retry(message, outcome, source, now, schedule, outage, spread(), move, line)
 
@@ -121,7 +130,8 @@ def _retry(
     unconfirmed = source is State.IMPORTED and schedule.used_up(slots) and not outage
     return move(
         target, line(result, outcome.code, known=not outcome.unknown), due=due, slots=slots, unknown=unknown,
-        reason=UNCONFIRMED if unconfirmed else outcome.code, rest_until=rest, outage=outage and exhausted,
+        reason=UNCONFIRMED if unconfirmed else outcome.code, rest_until=rest,
+        outage=message.outage or (outage and exhausted),
     )  # fmt: skip
 
 
@@ -138,7 +148,7 @@ def skip(message: Message, *, now: int, schedule: Schedule, spread: Callable[[],
         slots=slots,
         unknown=message.unknown,
         reason="BreakerOpen",
-        outage=exhausted,
+        outage=True,
         lines=message.lines,
     )
 

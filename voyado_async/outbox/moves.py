@@ -240,7 +240,8 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
 
 
 def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
-    """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest.
+    """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest, and
+    what is claimed whether an outage has used up turns of it.
 
     A damaged content is an empty one: its own lane waits for a person.
     """
@@ -251,5 +252,5 @@ def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
             id=entry, kind=Kind(kind), body=seal.content(entry, content), lane=lane, lane_key=lane_key, created=created,
             slots=slots, requests=requests, unknown=bool(unknown), contact_id=contact_id,
             carried=tuple(msgspec.json.decode(carried)) if carried else (),
-            lines=lines, contact_type=row[12] if len(row) > 12 else None,
+            lines=lines, contact_type=row[12] if len(row) > 12 else None, outage=len(row) > 13 and bool(row[13]),
         )  # fmt: skip

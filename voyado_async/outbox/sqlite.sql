@@ -190,7 +190,7 @@ WHERE id = (SELECT coalesce(joined, id) FROM lane WHERE id = :lane);
 -- The heads of the lanes that are due, in the order of their turn. Reads lanes, never the backlog.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
-    contact.id, NULL, coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0)
+    contact.id, NULL, coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0), NULL, entry.outage
 FROM lane
 JOIN entry ON entry.id = lane.head
 JOIN body ON body.entry = entry.id
@@ -348,7 +348,7 @@ RETURNING id, lane;
 
 -- name: cancel
 -- A waiting entry is dropped.
-UPDATE entry SET state = 'discarded', reason = :reason, changed = :now
+UPDATE entry SET state = 'discarded', reason = :reason, outage = 0, changed = :now
 WHERE id = :id AND state = 'pending'
 RETURNING id, lane;
 

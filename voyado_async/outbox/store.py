@@ -55,8 +55,8 @@ class AsRead(NamedTuple):
 
 
 UNCONFIRMED = "ConfirmationFails"
-"""The reason of an imported entry whose confirmation has used up the turns of the schedule while the API was well; it is
-tried on, at the slowest pace."""
+"""The reason of an imported entry whose confirmation has used up the turns of the schedule while the API was well. It
+is tried on, at the slowest pace."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -74,7 +74,8 @@ class Settlement(msgspec.Struct, frozen=True):
     reason: str | None = None
     """The code that listings show."""
     outage: bool = False
-    """Exhausted while the breaker was open, so that it goes back to the API when that is back."""
+    """The open breaker used up a turn of it, or the last one: once exhausted it goes back to the API when that is
+    back."""
     rest_until: int = 0
     """The lane rests until then (ms): Engage may still be working on an earlier request."""
     contact_id: str | None = None

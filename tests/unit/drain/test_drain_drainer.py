@@ -245,6 +245,29 @@ async def test_while_it_is_open_turns_are_used_up_without_requests_at_the_schedu
     assert len(world.carrier.times(late)) <= 2  # it may have been the probe
 
 
+async def test_the_last_turn_is_a_death_after_the_outage_and_the_entry_gets_a_fresh_schedule(world: World) -> None:
+    """The breaker used up the others, so that its outcome is still looked up over the API that is well."""
+    entry, behind = await world.put(ANNA, ANNA, kind=Kind.REDEEM)
+    await world.outbox.settle(Settlement(entry, State.PENDING, State.PENDING, slots=7, outage=True))
+    assert await world.outbox.mark_sending(entry)
+
+    async def road(now: int, healthy: bool, turn: object) -> int:
+        if healthy:
+            await world.outbox.bring_back(now)
+        return now + 1000
+
+    world.carrier.sends = lambda message: RetryAt("Http503", 503) if message.id == entry else Delivered()
+    await world.start(second_road=road)
+    await world.clock.until(lambda: world.settled(State.EXHAUSTED), within=60)
+    assert world.carrier.times(entry) == []
+    await world.clock.until(lambda: len(world.settled(State.EXHAUSTED)) == 2, within=3000)
+    assert len(world.carrier.times(entry)) == 8
+    record = await world.get(entry)
+    assert (record.state, record.slots, record.outage, record.unknown) == (State.EXHAUSTED, 8, False, True)
+    assert "skipped" not in [attempt.what for attempt in await world.outbox.attempts(behind)]
+    assert await world.state(behind) is State.DELIVERED
+
+
 async def test_a_lane_goes_with_its_head(world: World) -> None:
     await world.start()
     await world.break_down()

@@ -18,17 +18,19 @@ HOUR = 3_600_000
 P, S, I = State.PENDING, State.SENDING, State.IMPORTED  # noqa: E741 - one letter per state keeps a rule on one line
 
 
-def message(slots: int = 0, *, unknown: bool = False) -> Message:
-    return Message(7, Kind.REDEEM, b"{}", 1, "contact:a", NOW - 5, slots=slots, unknown=unknown, lines=3)
+def message(slots: int = 0, *, unknown: bool = False, skipped: bool = False) -> Message:
+    return Message(
+        7, Kind.REDEEM, b"{}", 1, "contact:a", NOW - 5, slots=slots, unknown=unknown, lines=3, outage=skipped
+    )
 
 
 def settled(
     outcome: Outcome, source: State = S, slots: int = 0, *, unknown: bool = False, outage: bool = False,
-    spread: float = 0.0,
+    spread: float = 0.0, skipped: bool = False,
 ) -> Settlement:  # fmt: skip
     return settle(
-        message(slots, unknown=unknown), outcome, source=source, what="request", now=NOW, schedule=SCHEDULE,
-        outage=outage, spread=lambda: spread,
+        message(slots, unknown=unknown, skipped=skipped), outcome, source=source, what="request", now=NOW,
+        schedule=SCHEDULE, outage=outage, spread=lambda: spread,
     )  # fmt: skip
 
 
@@ -139,6 +141,28 @@ def test_only_what_is_exhausted_while_the_breaker_is_open_belongs_to_the_outage(
     assert not settled(RetryAt("Http503"), slots=6, outage=outage).outage
 
 
+@pytest.mark.parametrize(
+    ("outcome", "source", "slots", "target", "outage"),
+    [
+        (RetryAt("Interrupted"), P, 8, State.EXHAUSTED, True),
+        (RetryAt("Http503"), S, 7, State.EXHAUSTED, True),
+        (RetryAt("Http503"), S, 6, P, True),
+        (RetryAt("Busy", counts=False), S, 6, P, True),
+        (SlowDown(), S, 6, P, True),
+        (NotAllowed(401), S, 6, P, True),
+        (Delivered(), S, 6, State.DELIVERED, False),
+        (Rejected("NotFound", 404), S, 6, State.REJECTED, False),
+        (Overtaken(), P, 6, State.DISCARDED, False),
+    ],
+)
+def test_what_an_open_breaker_used_up_turns_of_stays_the_outages_until_it_is_settled(
+    outcome: Outcome | Overtaken, source: State, slots: int, target: State, outage: bool
+) -> None:
+    settlement = settled(outcome, source, slots, skipped=True)  # type: ignore[arg-type] # Overtaken is no outcome
+    assert (settlement.target, settlement.outage) == (target, outage)
+    assert not settled(outcome, source, slots).outage  # type: ignore[arg-type] # as above
+
+
 def test_a_confirmation_that_fails_in_an_outage_is_no_matter_for_a_person() -> None:
     assert settled(RetryAt("Http503"), I, slots=20, outage=True).reason == "Http503"
 
@@ -171,7 +195,7 @@ def test_a_turn_while_the_breaker_is_open_is_used_up_without_a_request(slots: in
     settlement = skip(message(slots, unknown=True), now=NOW, schedule=SCHEDULE, spread=lambda: 0.0)
     assert (settlement.source, settlement.target, settlement.due) == (P, target, NOW + due)
     assert (settlement.slots, settlement.unknown, settlement.reason) == (slots + 1, True, "BreakerOpen")
-    assert settlement.outage is (target is State.EXHAUSTED)
+    assert settlement.outage
     assert settlement.rest_until == 0
     assert settlement.attempt is not None
     assert (settlement.attempt.what, settlement.attempt.known) == ("skipped", True)
@@ -258,12 +282,12 @@ def test_whole_settlements(outcome: Outcome, source: State, expected: Settlement
 @pytest.mark.parametrize(
     ("slots", "expected"),
     [
-        (0, Settlement(7, P, P, None, NOW + 11_000, 1, False, "BreakerOpen", lines=3)),
+        (0, Settlement(7, P, P, None, NOW + 11_000, 1, False, "BreakerOpen", outage=True, lines=3)),
         (7, Settlement(7, P, State.EXHAUSTED, None, NOW, 8, False, "BreakerOpen", outage=True, lines=3)),
     ],
 )
 def test_whole_settlements_of_a_skipped_turn(slots: int, expected: Settlement) -> None:
-    line = Attempt(NOW, "skipped", "exhausted" if expected.outage else "retry", code="BreakerOpen")
+    line = Attempt(NOW, "skipped", "retry" if expected.target is P else "exhausted", code="BreakerOpen")
     found = skip(message(slots), now=NOW, schedule=SCHEDULE, spread=lambda: 1.0)
     assert found == msgspec.structs.replace(expected, attempt=line)
 
