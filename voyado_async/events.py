@@ -91,6 +91,8 @@ class DrainerStarted(_Happened, frozen=True, tag="drainer_started"):
 
     pid: int
     unknown: int = 0
+    before: str | None = None
+    """That the drainer before it ended without saying so: it was killed, or its machine went down."""
 
 
 class DrainerStopped(_Happened, frozen=True, tag="drainer_stopped"):

@@ -109,6 +109,8 @@ def _breaker(found: Status) -> str:
         told += f" for {age(found.breaker_seconds)}"
     if found.next_probe_in_seconds is not None:
         told += f", Engage is asked again {_when(found.next_probe_in_seconds)}"
+    elif told != "closed" and not found.drainer.running:
+        told += ", Engage is asked again when somebody drains"
     return told + (f", the key is refused ({found.halted})" if found.halted else "")
 
 

@@ -174,7 +174,7 @@ class Drainer:
             self._rounds.begin()
             self._recent.begin()
             try:
-                record = await self._outbox.breaker()
+                record, last = await self._outbox.breaker(), await self._outbox.drainer()
                 resting = await self._outbox.take_over(now, now + REST)
                 self._rests.begin(resting, self._clock.monotonic())
                 await self._ledger.begin(now)
@@ -183,7 +183,8 @@ class Drainer:
                 await self._rest(PAUSE)
             else:
                 self._health.restore(record)
-                self._emit(DrainerStarted(pid=os.getpid(), unknown=len(resting)))
+                before = None if last is None else f"pid {last.pid} ended without saying so, as when it is killed"
+                self._emit(DrainerStarted(pid=os.getpid(), unknown=len(resting), before=before))
                 return
 
     def _start_side_tasks(self) -> list[asyncio.Task[None]]:

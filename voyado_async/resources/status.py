@@ -97,7 +97,7 @@ class Status(msgspec.Struct, frozen=True):
     breaker_seconds: float | None = None
     """For how long the breaker has been as it is."""
     next_probe_in_seconds: float | None = None
-    """When Engage is asked again, while the breaker is open."""
+    """When Engage is asked again, while the breaker is open; null while nobody drains: nobody asks then."""
     last_enqueued_seconds: float | None = None
     """How long ago the newest entry was written."""
     waiting: tuple[Waiting, ...] = ()
@@ -118,7 +118,7 @@ def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: 
     stalled = running and is_due and record is not None and now - record.progress >= STALLED
     drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
     advice = tuple(advice_on(found, breaker, plan, stalled=stalled, unattended=is_due and not running))
-    asks_again = breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
+    asks_again = running and breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
     return Status(
         outbox=outbox,
         base_url=found.base_url,
@@ -211,8 +211,8 @@ def _why_pending(
     if found.due_since is None:
         return "behind entries that left by file", "sent when those are confirmed", None
     if found.due_since <= now:
-        return f"in turn{_reasons(mine)}", "being sent", None
-    return f"after a failed attempt{_reasons(mine)}", "the next attempt", mine.next_due
+        return f"in turn{_reasons(mine, over=BREAKER_OPEN)}", "being sent", None
+    return f"after a failed attempt{_reasons(mine, over=BREAKER_OPEN)}", "the next attempt", mine.next_due
 
 
 def _why_spooled(found: Overview, breaker: BreakerRecord, plan: Plan) -> tuple[str, str]:
@@ -230,9 +230,9 @@ def _why_spooled(found: Overview, breaker: BreakerRecord, plan: Plan) -> tuple[s
     return "their files are complete", "the upload"
 
 
-def _reasons(standing: Standing) -> str:
-    """The two most frequent ones."""
-    told = list(standing.reasons)[:2]
+def _reasons(standing: Standing, over: str | None = None) -> str:
+    """The two most frequent ones, but for what is over: entries keep the reason of their last turn until the next."""
+    told = [reason for reason in standing.reasons if reason != over][:2]
     return f": {', '.join(told)}" if told else ""
 
 

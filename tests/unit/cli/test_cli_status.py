@@ -56,12 +56,21 @@ def file(state: str, problem: str | None, family: FileFamily = FileFamily.TRANSA
 
 WAITING = {"waiting": Standing(NOW - MINUTE, {"Http503": 3, "Timeout": 1}, NOW + MINUTE)}
 OPEN = BreakerRecord("open", NOW - 2 * MINUTE, NOW + 30_000)
+OVER = {"waiting": Standing(NOW - MINUTE, {"BreakerOpen": 3, "Http503": 2, "Timeout": 1}, NOW + MINUTE)}
 WHY = [
     ("nobody drains", overview({"pending": 4}), False, "nobody drains",
      "sent when somebody does: voyado-async drain", None),
     (
         "due now", overview({"pending": 4}, due_since=NOW - 1), True,
         "in turn", "being sent", None,
+    ),
+    (
+        "due now, after an outage", overview({"pending": 4}, standing=OVER, due_since=NOW - 1), True,
+        "in turn: Http503, Timeout", "being sent", None,
+    ),
+    (
+        "a retry after an outage", overview({"pending": 4}, standing=OVER, due_since=NOW + MINUTE), True,
+        "after a failed attempt: Http503, Timeout", "the next attempt", 60,
     ),
     (
         "a retry", overview({"sending": 1}, standing=WAITING, due_since=NOW + MINUTE), True,
@@ -492,3 +501,15 @@ def test_watch_shows_it_again_until_it_is_told_to_stop(in_outbox: In, home: Path
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("state", ["open", "probing"])
+def test_nobody_asks_engage_again_while_nobody_drains(state: str) -> None:
+    found = overview({"pending": 4}, breaker=BreakerRecord(state, NOW - 2 * MINUTE, NOW - 30_000))
+    unattended, attended = status(found, running=False), status(found)
+    assert (unattended.next_probe_in_seconds, attended.next_probe_in_seconds) == (None, -30)
+    lines = [line for one in (unattended, attended) for line in lines_of(one) if line.startswith("breaker")]
+    assert lines == [
+        f"breaker     {state} for 2m, Engage is asked again when somebody drains",
+        f"breaker     {state} for 2m, Engage is asked again now",
+    ]

@@ -26,7 +26,7 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, AsRead, BreakerRecord, Learned, Settlement
+from voyado_async.outbox.store import UNCONFIRMED, AsRead, BreakerRecord, DrainerRecord, Learned, Settlement
 
 HOUR = 3600.0
 
@@ -168,11 +168,22 @@ async def test_what_was_being_sent_when_its_process_died_is_unknown_and_its_lane
     assert await world.outbox.mark_sending(first)
     await world.start()
     await world.clock.advance(60)
-    assert world.told(DrainerStarted)[0].unknown == 1
+    assert (world.told(DrainerStarted)[0].unknown, world.told(DrainerStarted)[0].before) == (1, None)
     assert world.carrier.times(other) == [1000.0]
     assert world.carrier.times(first)[0] == 1010.0
     assert world.carrier.order == [other, first, second]
     assert (await world.get(first)).unknown
+
+
+async def test_a_drainer_says_when_the_one_before_it_ended_without_a_word(world: World) -> None:
+    await world.outbox.set_drainer(DrainerRecord(4711, "till", 0, 0))
+    await world.start()
+    await world.stop()
+    await world.start()
+    await world.clock.advance(1)
+    killed, stopped = world.told(DrainerStarted)
+    assert killed.before == "pid 4711 ended without saying so, as when it is killed"
+    assert stopped.before is None
 
 
 @pytest.mark.parametrize("days", [-1, 1])

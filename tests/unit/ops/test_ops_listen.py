@@ -89,7 +89,7 @@ async def test_the_page_says_what_waits_why_and_what_to_type(night: SqliteOutbox
     assert status == 200
     for told in (
         "7 rejected: voyado-async list --state rejected", "work is due and nobody drains: voyado-async drain",
-        "open for 1 h 5 min, Engage is asked again in 3 min 20 s", "waits for the API for 43 min",
+        "open for 1 h 5 min, Engage is asked again when somebody drains", "waits for the API for 43 min",
         "Written: 352, at most 26 in a quarter of an hour", "their files cannot leave (login)",
         "259 contact_create 2027-01-15T12:15:00Z ContactNotFound voyado-async show 259",
     ):  # fmt: skip
