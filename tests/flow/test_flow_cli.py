@@ -285,7 +285,7 @@ def test_of_two_drains_one_stands_by_and_takes_over_when_the_other_is_killed(she
             _, errors = second.communicate(timeout=10)
             assert second.returncode == 0
             assert errors.count("standing by") == 0  # said once, before
-            assert f"drainer_started pid={second.pid}" in errors
+            assert f"drainer_started pid={second.pid} unknown=0 before=pid {first.pid} ended without" in errors
 
 
 @pytest.mark.slow
