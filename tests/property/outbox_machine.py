@@ -518,9 +518,11 @@ class OutboxMachine(RuleBasedStateMachine):
             self.taken_back.add(entry)
 
     def is_excused(self, older: int, newer: int) -> bool:
-        """Whether the order of the two is nobody's promise any more."""
+        """Whether the order of the two is nobody's promise any more. One that was purged before a look-up told that
+        they are one contact's is as good as never written: retention is days, a person's purge may be at once."""
         forgotten = any(self.written[each].fate is Fate.GONE for each in (older, newer))
-        return forgotten or older in self.taken_back or (older, newer) in self.excused
+        purged = self.written[newer].fate is Fate.SPENT and (older, newer) not in self.known
+        return forgotten or purged or older in self.taken_back or (older, newer) in self.excused
 
     def _gave_up(self, entry: int, newer: int) -> bool:
         """A person brings an older change back: what newer ones were rejected, discarded or purged says nothing."""
