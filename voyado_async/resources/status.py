@@ -107,6 +107,16 @@ class Status(msgspec.Struct, frozen=True):
     """`needs_person` with what to type, in the same order."""
 
 
+def _left_on_the_road(found: Overview, plan: Plan, now: int) -> bool:
+    """Whether something on the second road is old enough to be missed, and nobody has drained for as long."""
+    if found.drainer is not None and now - found.drainer.progress < STALLED:
+        return False
+    states = (State.EXHAUSTED, State.IMPORTED) if plan.confirms else (State.EXHAUSTED,)
+    since = [found.standing[state].oldest for state in states if state in found.standing]
+    since += [total.since for total in found.files if total.state in ("spooled", "uploading", "uploaded")]
+    return any(moment is not None and now - moment >= STALLED for moment in since)
+
+
 def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: Plan) -> Status:
     """The report. `pid` is the process that holds the right to drain at this moment: None where nobody does, 0
     where it has not said yet."""
@@ -117,7 +127,8 @@ def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: 
     record = found.drainer if found.drainer is not None and found.drainer.pid == pid else None
     stalled = running and is_due and record is not None and now - record.progress >= STALLED
     drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
-    advice = tuple(advice_on(found, breaker, plan, stalled=stalled, unattended=is_due and not running))
+    unattended = not running and (is_due or _left_on_the_road(found, plan, now))
+    advice = tuple(advice_on(found, breaker, plan, stalled=stalled, unattended=unattended))
     asks_again = running and breaker.state != "closed" and breaker.halted is None and breaker.next_probe > 0
     return Status(
         outbox=outbox,

@@ -230,6 +230,20 @@ NEEDS = [
     ("rejected", overview({"rejected": 2}), True, [("2 rejected", "voyado-async list --state rejected")]),
     ("unattended", overview({"pending": 1}, due_since=NOW - MINUTE), False,
      [("work is due and nobody drains", "voyado-async drain")]),
+    ("exhausted, and nobody drains", overview(
+        {"exhausted": 1}, standing={"exhausted": Standing(NOW - MINUTE, {})},
+        drainer=DrainerRecord(1, "h", 0, NOW - MINUTE),
+    ), False, [("work is due and nobody drains", "voyado-async drain")]),
+    ("spooled, and nobody drains", overview(
+        {"spooled": 1}, files=[FileTotals("spooled", 1, 1, 1, NOW - MINUTE)], drainer=None
+    ), False, [("work is due and nobody drains", "voyado-async drain")]),
+    ("exhausted, and one drained a moment ago", overview(
+        {"exhausted": 1}, standing={"exhausted": Standing(NOW - HOUR, {})},
+        drainer=DrainerRecord(1, "h", 0, NOW - MINUTE + 1),
+    ), False, []),
+    ("exhausted a moment ago", overview(
+        {"exhausted": 1}, standing={"exhausted": Standing(NOW - MINUTE + 1, {})}, drainer=None
+    ), False, []),
     ("due for less than a minute", overview({"pending": 1}, due_since=NOW - MINUTE + 1), False, []),
     ("stalled", overview({"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID, "h", 0, NOW - HOUR)), True,
      [("the drainer is stalled", "voyado-async check")]),
