@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,55 +104,45 @@ class OperatorPart:
     async def replay(
         self, ids: Sequence[int], content: Content, *, via: Road, again: bool, action: int
     ) -> tuple[list[Plan], list[str]]:
-        return await self._carry_out(
-            ids,
-            partial(self._prepare, content=content, via=via),
-            partial(replaying.replay, via=via, again=again),
-            reason=None,
-            action=action,
+        prepare = partial(self._prepare, content=content, via=via)
+        decide = partial(replaying.replay, via=via, again=again)
+        return await self._some_at_a_time(
+            ids, partial(self._carry_out, prepare=prepare, decide=decide, reason=None, action=action)
         )
 
     async def discard(
         self, ids: Sequence[int], *, named: bool, reason: str, action: int
     ) -> tuple[list[Plan], list[str]]:
-        return await self._carry_out(
-            ids,
-            partial(self._prepare, content=None, via=None),
-            partial(replaying.discard, named=named),
-            reason=reason,
-            action=action,
+        prepare = partial(self._prepare, content=None, via=None)
+        decide = partial(replaying.discard, named=named)
+        return await self._some_at_a_time(
+            ids, partial(self._carry_out, prepare=prepare, decide=decide, reason=reason, action=action)
         )
 
-    async def _carry_out(
-        self,
-        ids: Sequence[int],
-        prepare: Callable[[Sequence[int]], Any],
-        decide: Callable[[replaying.Standing], Plan],
-        *,
-        reason: str | None,
-        action: int,
+    async def _some_at_a_time(
+        self, ids: Sequence[int], carry_out: Callable[[Sequence[int]], Awaitable[tuple[list[Plan], list[str]]]]
     ) -> tuple[list[Plan], list[str]]:
+        """As many at a time as one transaction takes."""
         done: list[Plan] = []
         withdrawn: list[str] = []
         start = 0
         while start < len(ids):
             some = ids[start : start + self._chunk.size]
-            plans, files = await self._carry_out_some(some, prepare, decide, reason=reason, action=action)
+            plans, files = await carry_out(some)
             done += plans
             withdrawn += files
             start += len(some)
         return done, withdrawn
 
-    async def _carry_out_some(
+    async def _carry_out(
         self,
         ids: Sequence[int],
+        *,
         prepare: Callable[[Sequence[int]], Any],
         decide: Callable[[replaying.Standing], Plan],
-        *,
         reason: str | None,
         action: int,
     ) -> tuple[list[Plan], list[str]]:
-        """The same for as many as one transaction takes."""
         done: list[Plan] = []
         withdrawn: list[str] = []
         left = list(ids)

@@ -249,16 +249,21 @@ async def test_while_a_contact_write_is_on_the_second_road_it_is_looked_up(world
     assert await anna.looked() == 1
 
 
-async def test_after_a_confirmation_that_may_have_sent_an_address_it_is_looked_up(world: World, anna: Anna) -> None:
-    other = await anna.by_id(EMAIL, lane=BO)
-    await world.import_by_file(other)
-    await anna.is_found()
+async def confirmed_while_anna_is_found(world: World, anna: Anna, other: int) -> None:
+    """A write that a file took is confirmed, and meanwhile a find tells of her."""
     anna.carrier.latency = 3.0
     await anna.world.start(told_for=TTL)
     await world.clock.advance(10.5)
     await anna.is_found()
     await world.clock.advance(2)
     assert await world.state(other) is State.DELIVERED
+
+
+async def test_after_a_confirmation_that_may_have_sent_an_address_it_is_looked_up(world: World, anna: Anna) -> None:
+    other = await anna.by_id(EMAIL, lane=BO)
+    await world.import_by_file(other)
+    await anna.is_found()
+    await confirmed_while_anna_is_found(world, anna, other)
     await anna.by_address()
     assert await anna.looked() == 1
 
@@ -268,12 +273,7 @@ async def test_a_confirmation_tells_whose_address_it_may_have_taken_away(world: 
     other = await anna.by_id("mobilePhone", lane=BO)
     await world.import_by_file(other)
     anna.carrier.confirms = Delivered("looked_up", contact_id="anna")
-    anna.carrier.latency = 3.0
-    await anna.world.start(told_for=TTL)
-    await world.clock.advance(10.5)
-    await anna.is_found()
-    await world.clock.advance(2)
-    assert await world.state(other) is State.DELIVERED
+    await confirmed_while_anna_is_found(world, anna, other)
     await anna.by_address()
     assert await anna.looked() == 1
 
