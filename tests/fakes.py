@@ -122,7 +122,7 @@ class InlineConnection:
                 await asyncio.get_running_loop().create_future()
             try:
                 result = work(self.connection)
-            except BaseException:
+            except BaseException:  # raised again, but by the dead, who never come back
                 if self.dead:  # it died over it
                     await asyncio.get_running_loop().create_future()
                 raise

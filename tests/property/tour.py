@@ -315,7 +315,7 @@ def tour(make: Callable[[], OperatorMachine]) -> None:
             at = Walk(make, schedule=schedule, bulk=bulk, round_=round_)
             try:
                 walk(at)
-            except BaseException:
+            except BaseException:  # raised again: what failed is not drained to its end
                 at.machine.sound = False
                 raise
             finally:

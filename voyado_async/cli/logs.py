@@ -73,8 +73,7 @@ def faults_logged() -> Iterator[None]:
         yield
     except (VoyadoError, click.ClickException, click.exceptions.Exit):
         raise
-    except Exception as error:
-        # Whatever it is: the interpreter would print it as lines of its own, with the text of the error.
+    except Exception as error:  # whatever it is: the interpreter would print the text of the error, line by line
         _log.critical("the sidecar failed and ends", exc_info=error)
         raise click.exceptions.Exit(FAILED) from None
 

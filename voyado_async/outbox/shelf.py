@@ -113,7 +113,7 @@ class Shelf:
                     out.write(self._seal.answer(file.name, msgspec.json.encode(head) + b"\n" + answer.body))
                 self._access.open_file(aside)
                 os.replace(aside, file)
-            except BaseException:
+            except BaseException:  # raised again: a cancelled write leaves no half of a file either
                 _remove(Path(aside))
                 raise
         self._written += 1
