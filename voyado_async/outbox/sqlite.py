@@ -88,6 +88,11 @@ NEWER = 50
 CHUNK = 200
 """Entries that one transaction of a large move takes at most (`chunks.py`)."""
 
+MARKS = 10
+"""Requests that one transaction lets go. What leaves together comes back together, and then settles, waits and leaves
+together again, while the connections stand idle: of a bare loop's throughput 90 % is left where few leave at a time,
+70 % where it is as many as wait (tests/perf/bench_drain.py)."""
+
 KNOWN_FOR = 86_400_000
 """An address that is found again is written down again after so long (ms): once a day, not at each read."""
 
@@ -122,8 +127,8 @@ class SqliteOutbox(OperatorPart):
         self._writer = Writer(path, self._turn, self._after_commit, clock.monotonic)
         self._chunk = Chunk(CHUNK)
         self._reader: Connection | None = None
-        self._marks = Together(self._mark_all)
-        self._settlements = Together(self._settle_all)
+        self._marks = Together(self._mark_all, MARKS)
+        self._settlements = Together(self._settle_all, CHUNK)
         self._listeners: list[Callable[[int, State, str | None], None]] = []
         self._wakers: list[Callable[[], None]] = []
         self._closing: asyncio.Task[None] | None = None

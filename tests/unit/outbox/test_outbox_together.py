@@ -17,7 +17,7 @@ async def test_what_is_submitted_at_one_time_is_one_call_and_everybody_gets_thei
         calls.append(list(items))
         return [2 * item for item in items]
 
-    together = Together(double)
+    together = Together(double, most=10)
     assert await asyncio.gather(*(together.submit(n) for n in range(5))) == [0, 2, 4, 6, 8]
     assert calls == [[0, 1, 2, 3, 4]]
 
@@ -32,7 +32,7 @@ async def test_what_comes_while_a_call_is_under_way_goes_with_the_next() -> None
         await goes_on.wait()
         return list(items)
 
-    together = Together(slow)
+    together = Together(slow, most=10)
     first = asyncio.create_task(together.submit(1))
     await running.wait()
     later = [asyncio.create_task(together.submit(n)) for n in (2, 3)]
@@ -42,13 +42,25 @@ async def test_what_comes_while_a_call_is_under_way_goes_with_the_next() -> None
     assert calls == [[1], [2, 3]]
 
 
+async def test_what_is_too_much_for_one_call_goes_with_the_next_in_its_order() -> None:
+    calls: list[list[int]] = []
+
+    async def note(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        return list(items)
+
+    together = Together(note, most=3)
+    assert await asyncio.gather(*(together.submit(n) for n in range(7))) == list(range(7))
+    assert calls == [[0, 1, 2], [3, 4, 5], [6]]
+
+
 async def test_an_error_reaches_all_who_shared_the_call_and_nobody_else() -> None:
     async def picky(items: Sequence[int]) -> list[int]:
         if 0 in items:
             raise OSError("disk full")
         return list(items)
 
-    together = Together(picky)
+    together = Together(picky, most=10)
     results = await asyncio.gather(together.submit(0), together.submit(1), return_exceptions=True)
     assert [type(result) for result in results] == [OSError, OSError]
     assert await together.submit(2) == 2
@@ -61,7 +73,7 @@ async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
         seen.extend(items)
         return list(items)
 
-    together = Together(note)
+    together = Together(note, most=10)
     tasks = [asyncio.create_task(together.submit(n)) for n in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
