@@ -3,7 +3,7 @@
     python tests/perf/bench_wake.py --wakes 10000
 
 The drainer is the real one in a process of its own, with a carrier that delivers at once; its first question about an
-entry comes right after the claim. A wake that was lost would show as a quarter of a second: then the slow look at
+entry comes right after the claim. A wake that was lost would show as up to half a second: then the slow look at
 `PRAGMA data_version` finds the entry.
 """
 

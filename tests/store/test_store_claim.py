@@ -106,6 +106,15 @@ async def test_a_rest_further_away_than_any_legal_delay_is_over(outbox: Outbox) 
     assert await claimed(outbox) == [entry]
 
 
+@pytest.mark.parametrize("kind", [Kind.RECEIPT, Kind.CONTACT_UPDATE])
+async def test_the_next_due_time_looks_at_confirmations(outbox: Outbox, kind: Kind) -> None:
+    (entry,) = await put(outbox, draft(kind, "contact:abc"))
+    await bring_to(outbox, entry, State.IMPORTED)
+    assert await move(outbox, entry, State.IMPORTED, State.IMPORTED, due=START + 700)
+    assert await outbox.next_due(START) == START + 700
+    assert await outbox.next_due(START + 700) is None
+
+
 async def test_the_next_due_time_looks_at_both_ranks(outbox: Outbox) -> None:
     first, second = await put(outbox, draft(Kind.REDEEM, "contact:a"), draft(lane="contact:b"))
     await move(outbox, first, State.PENDING, State.PENDING, due=START + 900)

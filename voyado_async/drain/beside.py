@@ -13,8 +13,8 @@ from voyado_async.drain.ledger import PAUSE, Ledger
 from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxSealed, OutboxUnavailable
 from voyado_async.outbox.store import Outbox
 
-LOOK = 0.25
-"""Seconds between two looks for a lost poke (DESIGN 3)."""
+LOOK = 0.5
+"""Seconds between two looks for a lost poke (DESIGN 3), and at Engage's health."""
 HEARTBEAT = 15.0
 """The drainer writes down that it moves on, at most so often (seconds); `stalled` is told after 60 s."""
 LOOK_AT_ROAD = 5.0

@@ -130,8 +130,8 @@ class Rounds:
             wait = min(wait, math.ceil(left * 1000))
         if self._breaker.state == OPEN and self._probing is None:
             wait = min(wait, self._breaker.next_probe - self._clock.now())
-        if self._confirm and self._breaker.closed:
-            wait = min(wait, LOOK_FOR_IMPORTED)
+        if self._confirm and (rest := self._confirm_from - self._clock.monotonic()) > 0:
+            wait = min(wait, math.ceil(rest * 1000))
         await self._sleep(max(wait, 1) / 1000)
 
     # open -------------------------------------------------------------------------------------------------------------

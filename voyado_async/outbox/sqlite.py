@@ -227,7 +227,7 @@ class SqliteOutbox(OperatorPart):
         return await self._read(look)
 
     async def next_due(self, now: int) -> int | None:
-        return await self._read(lambda c: looking.earliest(c, "next_due", now=now))
+        return await self._read(lambda c: looking.next_due(c, now))
 
     async def mark_sending(self, entry_id: int, claimed: AsRead | None = None) -> bool:
         return await self._marks.submit((entry_id, claimed))

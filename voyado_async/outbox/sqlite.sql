@@ -204,6 +204,14 @@ LIMIT :limit;
 -- When the next lane of this rank is due.
 SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank AND due > :now;
 
+-- name: next_confirmation
+-- When the next confirmation is due of those that are not due yet.
+SELECT coalesce(min(other, change), other, change) FROM (
+    SELECT
+        (SELECT min(due) FROM entry WHERE state = 'imported' AND profile = 0 AND due > :now) AS other,
+        (SELECT min(confirm_due) FROM lane WHERE confirms IS NOT NULL AND confirm_due > :now) AS change
+) AS earliest;
+
 -- name: due_since
 -- Since when the longest waiting lane of this rank has been due.
 SELECT min(due) FROM lane WHERE head IS NOT NULL AND rank = :rank;

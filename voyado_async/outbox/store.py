@@ -276,7 +276,7 @@ class Outbox(Protocol):
         ...
 
     async def next_due(self, now: int) -> int | None:
-        """When the next of the lanes that are not due yet is (ms), or None where there is none."""
+        """When the next lane or confirmation is due of those that are not due yet (ms), or None where there is none."""
         ...
 
     async def mark_sending(self, entry_id: int, claimed: AsRead | None = None) -> bool:

@@ -1,6 +1,6 @@
 """A poke across processes: a writer sends one datagram after its commit, the drainer listens.
 
-A lost poke costs a quarter of a second: the drainer also looks at `PRAGMA data_version` (DESIGN 3, "Wake-up").
+A lost poke costs half a second: the drainer also looks at `PRAGMA data_version` (DESIGN 3, "Wake-up").
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Listener:
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """Where there is no place for it every poke is lost, which costs a quarter of a second and no more."""
+        """Where there is no place for it every poke is lost, which costs half a second and no more."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             with suppress(FileNotFoundError):

@@ -1033,6 +1033,27 @@ async def test_a_confirmation_that_fails_is_tried_for_as_long_as_it_takes(world:
     assert await world.state(entry) is State.REJECTED
 
 
+async def test_who_has_nothing_to_do_claims_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
+    await world.import_by_file(entry)
+    world.carrier.confirms = REFUSED
+    await world.start()
+    await world.clock.advance(HOUR)
+    claims: list[int] = []
+    claim = world.outbox.claim
+
+    async def counted(limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        claims.append(now)
+        return await claim(limit, now, skip_lanes)
+
+    monkeypatch.setattr(world.outbox, "claim", counted)
+    tried = len(world.carrier.confirmed)
+    await world.clock.advance(2 * HOUR)
+    assert len(world.carrier.confirmed) > tried
+    # Once a minute, and some more beside each confirmation and heartbeat.
+    assert len(claims) < 2 * 60 * 8
+
+
 async def test_nothing_is_confirmed_where_that_is_switched_off(world: World) -> None:
     entry = await world.put_one(ANNA, Kind.CONTACT_UPDATE)
     await world.import_by_file(entry)
