@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from voyado_async.delivery import AskNewer, Delivered, LookUp, Message, Newer, Outcome, Request, SameContact, Turn
-from voyado_async.outbox import sqlite, writer
+from voyado_async.outbox import sqlite_file, writer
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ def inline_database() -> Iterator[list[InlineConnection]]:
         made.append(InlineConnection(path, read_only=read_only))
         return made[-1]
 
-    with mock.patch.object(writer, "connection", connection), mock.patch.object(sqlite, "connection", connection):
+    with mock.patch.object(writer, "connection", connection), mock.patch.object(sqlite_file, "connection", connection):
         yield made
 
 

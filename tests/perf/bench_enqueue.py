@@ -35,7 +35,8 @@ from voyado_async import VoyadoClient
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox.lock import Turn
-from voyado_async.outbox.sqlite import open_outbox, prepare
+from voyado_async.outbox.making import prepare
+from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.settings import Settings
 
 STORE, CLIENT, RAW = "voyado: store", "voyado: end to end", "raw sqlite3, 100 rows a commit"

@@ -21,7 +21,8 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.events import Event, Settled
 from voyado_async.outbox import writer
-from voyado_async.outbox.sqlite import MARKS, SqliteOutbox, open_outbox
+from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.sqlite_sending import MARKS
 
 BASE_URL = "http://127.0.0.1:9"
 MANY = 200

@@ -6,8 +6,9 @@ import pytest
 from entries import OpenOutbox, StandingClock, bring_to, draft, move, put
 
 from voyado_async.delivery import Kind
-from voyado_async.outbox import sqlite
-from voyado_async.outbox.sqlite import KNOWN_FOR, SqliteOutbox
+from voyado_async.outbox import sqlite_purging
+from voyado_async.outbox.sqlite import SqliteOutbox
+from voyado_async.outbox.sqlite_facts import KNOWN_FOR
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Asked, Learned, Mark, Outbox, Told
 
@@ -148,7 +149,7 @@ async def test_addresses_that_nobody_used_for_long_are_purged(outbox: Outbox, cl
 async def test_a_tenant_of_any_size_fills_the_id_store_only_so_far(
     outbox: SqliteOutbox, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "MOST_CONTACTS", 500)
+    monkeypatch.setattr(sqlite_purging, "MOST_CONTACTS", 500)
     for start in range(0, 1000, 100):
         await outbox.remember_contacts([Learned(f"memberNumber:{n}", "1", 0) for n in range(start, start + 100)])
         clock.time += 1

@@ -6,7 +6,7 @@ import pytest
 from entries import START, bring_to, draft, move, put, spool
 
 from voyado_async.delivery import Draft, Kind, Message, Newer
-from voyado_async.outbox import sqlite
+from voyado_async.outbox.sqlite_second_road import NEWER
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Outbox
 
@@ -125,7 +125,7 @@ async def test_what_belongs_to_another_contact_or_is_no_contact_write_does_not_c
 @pytest.mark.parametrize("state", [State.EXHAUSTED, State.SPOOLED, State.UPLOADED, State.IMPORTED])
 async def test_no_more_of_what_is_newer_is_read_than_is_enough(outbox: Outbox, state: State) -> None:
     """Piece by piece, each of them newer than the one before, until the caller has all that matters."""
-    bodies = [f"{number:03}".encode() for number in range(sqlite.NEWER * 3)]
+    bodies = [f"{number:03}".encode() for number in range(NEWER * 3)]
     older, *newer = await put(outbox, update(body=b"older"), *(update(body=body) for body in bodies))
     for entry in newer:
         await bring_to(outbox, entry, State.EXHAUSTED)
@@ -144,8 +144,8 @@ async def test_no_more_of_what_is_newer_is_read_than_is_enough(outbox: Outbox, s
 
     message = await message_of(outbox, older)
     later = await outbox.newer_changes(message, enough)
-    assert pieces == [bodies[: sqlite.NEWER], bodies[sqlite.NEWER : 2 * sqlite.NEWER]]
-    assert [body for _, body in later.writes] == [body for _, body in later.to_come] == bodies[: 2 * sqlite.NEWER]
+    assert pieces == [bodies[:NEWER], bodies[NEWER : 2 * NEWER]]
+    assert [body for _, body in later.writes] == [body for _, body in later.to_come] == bodies[: 2 * NEWER]
     assert later.in_force == []
     assert [body for _, body in (await outbox.newer_changes(message, no_end)).writes] == bodies
 
@@ -153,7 +153,7 @@ async def test_no_more_of_what_is_newer_is_read_than_is_enough(outbox: Outbox, s
 async def test_the_pieces_of_joined_lanes_and_both_roads_are_put_together_in_the_order_of_writing(
     outbox: Outbox,
 ) -> None:
-    many = 4 * sqlite.NEWER
+    many = 4 * NEWER
     lanes = [(ANNA, EMAIL, EMAIL, ANNA, PHONE)[number % 5] for number in range(many)]
     older, *newer = await put(
         outbox, update(ANNA, b"older"), *(update(lane, f"{number:03}".encode()) for number, lane in enumerate(lanes))

@@ -12,8 +12,8 @@ from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.errors import ConfigurationError
 from voyado_async.outbox.access import Access
 from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.making import prepare
 from voyado_async.outbox.migrate import newest
-from voyado_async.outbox.sqlite import prepare
 
 
 class MigrateReport(msgspec.Struct, frozen=True):

@@ -3,17 +3,25 @@
 In come drafts, out go messages; every move of an entry is a conditional update here. Knows bytes, lanes and states, not
 endpoints. In the order of reading:
 
-states.py      every state and every move (pure)
-store.py       what a stage may ask of an outbox
-sqlite.py      the store in one SQLite file          sqlite.sql     its named queries
-writer.py      group commit
-moves.py       what happens inside one transaction   file_moves.py  the same for fallback files
-chunks.py      how much of a large move goes into one
-overview.py    what it says of itself in one look    looking.py     the reads behind it
-choosing.py    which entries fit a filter            glance.py      a look from outside, without an event loop
-lock.py        the writers' turn, the right to drain
-access.py      who may use the files                 seal.py        what stands in place of contents and addresses
-wake.py        a poke across processes
-shelf.py       answers of Engage that outlive a process: nothing depends on them
-migrate.py     the schema                            queries.py     the loader of named queries
+states.py               every state and every move (pure)
+store.py                what a stage may ask of an outbox          operator_store.py  and what operators may
+
+sqlite.py               the store in one SQLite file, put together from its parts; beside each, what it runs on a
+                        connection's thread: inside one transaction, or one snapshot
+  sqlite_file.py          the open file under all of them          making.py          how it is made, migrate.py
+  sqlite_sending.py       the way by the API                       moves.py           adding.py
+  sqlite_second_road.py   by file or bulk request                  file_moves.py      newest.py (pure)
+  sqlite_operator.py      replay, discard, edit, forget            operator_moves.py  replaying.py (pure), forgetting.py
+  sqlite_purging.py       what is finished and old leaves          purging.py
+  sqlite_looking.py       entries and books                        looking.py         choosing.py
+  sqlite_facts.py         what is known of contacts, who drains
+
+sqlite.sql              every statement, by name                   queries.py         the loader
+writer.py               group commit                               commit.py          a commit that fails
+chunks.py               how much of a large move goes into one     together.py        single calls made one
+lock.py                 the writers' turn, the right to drain      wake.py            a poke across processes
+access.py               who may use the files                      seal.py            what stands in place of contents
+overview.py             what it says of itself in one look         verify.py          what must hold, checked
+glance.py               a look from outside, without a loop        backup.py          a copy at one moment
+shelf.py                answers of Engage that outlive a process: nothing depends on them
 """

@@ -1,10 +1,16 @@
-"""How much of a large move goes into one transaction: what holds the writers' turn for some milliseconds.
+"""How much of a large move goes into one transaction, and of a large look into one read: some milliseconds of each.
 
 A count alone does not bound time: on a slow disk, or where the entries lie on pages that nobody has read for long, the
 same two hundred entries take twenty times as long.
 """
 
 from __future__ import annotations
+
+CHUNK = 200
+"""Entries that one transaction of a large move takes at most."""
+
+SPAN = 5_000
+"""Ids that one look at many entries takes: a few milliseconds of the reader."""
 
 QUICK, SLOW = 0.008, 0.020
 """Seconds that a transaction may have held the turn for the next one to be larger, and not to have to be smaller. What

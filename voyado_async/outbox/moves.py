@@ -27,6 +27,9 @@ LONGEST_DELAY = 90 * 60 * 1000
 """A due time further away than this (ms) can only come from a clock that was set back, and is due now. The longest
 legal delay is a Retry-After of an hour with its jitter."""
 
+FOREVER = 1 << 62
+"""Later than any moment (ms)."""
+
 PASSED_SPAN = 20_000
 """Ids that are passed at a time, in a few milliseconds, where the first of many stops waiting."""
 
@@ -237,6 +240,11 @@ def cancel(connection: sqlite3.Connection, entry_id: int, reason: str, now: int)
     record(connection, [(row[0], Attempt(at=now, what="operator", outcome="discarded", code=reason)) for row in rows])
     refresh(connection, [row[1] for row in rows], now)
     return bool(rows)
+
+
+def due_times(now: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """From when to when a due time lies that has come: it is over, or further away than any may be."""
+    return (0, now), (now + LONGEST_DELAY, FOREVER)
 
 
 def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:

@@ -5,34 +5,25 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import choosing, forgetting, looking, moves, operator_moves, replaying
 from voyado_async.outbox.backup import copy
-from voyado_async.outbox.chunks import Chunk
+from voyado_async.outbox.chunks import CHUNK, Chunk
 from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile, Setting
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
-from voyado_async.outbox.seal import Seal
+from voyado_async.outbox.sqlite_second_road import SecondRoadPart
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, FileRecord
-from voyado_async.outbox.writer import Scrubbed, Writer
-
-R = TypeVar("R")
-
-SPAN = 5_000
-"""Ids that one look for entries takes: a few milliseconds of the reader."""
-
-CHUNK = 200
-"""Entries that one read takes."""
+from voyado_async.outbox.store import EntryFilter
+from voyado_async.outbox.writer import Scrubbed
 
 FORGET = 50
 """Entries that one transaction removes at most: those of one contact lie far apart, each on pages of its own."""
@@ -44,33 +35,13 @@ further, and two replays of the same entries are at an end before."""
 Fields = dict[int, frozenset[str]]
 
 
-class OperatorPart:
-    """The operator's part of `sqlite.SqliteOutbox`: see `operator_store.OperatorOutbox` for the promises."""
+class OperatorPart(SecondRoadPart):
+    """See `operator_store.OperatorOutbox` for the promises. It withdraws files as the second road does."""
 
-    path: str
-    seal: Seal
-    _clock: Clock
-    _writer: Writer
-    _chunk: Chunk
-    """Of whoever carries out plans here: they come in pieces."""
-
-    async def _rows(self, query: str, **values: object) -> list[Any]:
-        raise NotImplementedError
-
-    async def _read(self, look: Callable[[sqlite3.Connection], R]) -> R:
-        raise NotImplementedError
-
-    async def _in_chunks(self, move: Callable[..., int], chunk: Chunk) -> int:
-        raise NotImplementedError
-
-    def _tell(self, entry_id: int, state: State, reason: str | None) -> None:
-        raise NotImplementedError
-
-    async def files(self, *, open_only: bool) -> list[FileRecord]:
-        raise NotImplementedError
-
-    async def update_file(self, file_id: int, *, state: str, now: int, entries_to: State | None = None) -> int:
-        raise NotImplementedError
+    @cached_property
+    def _chunk(self) -> Chunk:
+        """Of whoever carries out plans here: they come in pieces."""
+        return Chunk(CHUNK)
 
     # the action log ---------------------------------------------------------------------------------------------------
 
@@ -248,17 +219,7 @@ class OperatorPart:
         now = self._clock.now()
         return await self._writer.call(lambda c: operator_moves.edit(c, entry_id, draft, key, action, now, self.seal))
 
-    # purging and forgetting -------------------------------------------------------------------------------------------
-
-    async def purgeable(self, before: int) -> int:
-        count = 0
-        last = (await self._rows("last_id"))[0][0]
-        for after in range(0, last, SPAN):
-            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=before)
-            for start in range(0, len(rows), CHUNK):
-                ids = as_json([row[0] for row in rows[start : start + CHUNK]])
-                count += len(await self._rows("to_purge", ids=ids, before=before))
-        return count
+    # forgetting -------------------------------------------------------------------------------------------
 
     async def held(self, lane: str, contact_id: str | None) -> Held:
         named = contact_id or (lane.removeprefix(CONTACT) if lane.startswith(CONTACT) else None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from voyado_async.delivery import Draft, Kind
-from voyado_async.outbox import sqlite
+from voyado_async.outbox import sqlite_second_road
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Settlement
@@ -26,7 +26,7 @@ async def test_a_change_leaves_with_the_older_ones_or_waits_for_them(
     outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch, asked: int
 ) -> None:
     """The oldest change of Anna's is exhausted after so many looks: it leaves before the newest, or neither does."""
-    monkeypatch.setattr(sqlite, "SPAN", 2)
+    monkeypatch.setattr(sqlite_second_road, "SPAN", 2)
     oldest, *others, newest = await written(outbox, "contact:anna", *(f"contact:{n}" for n in range(5)), "contact:anna")
     for entry in (*others, newest):
         await exhaust(outbox, entry)
@@ -53,5 +53,5 @@ async def test_none_is_missed_and_none_comes_twice(outbox: SqliteOutbox, monkeyp
     for entry in entries:
         await exhaust(outbox, entry)
     for span in (1, 2, 3, 9, 10):
-        monkeypatch.setattr(sqlite, "SPAN", span)
+        monkeypatch.setattr(sqlite_second_road, "SPAN", span)
         assert [message.id async for message in outbox.exhausted()] == entries

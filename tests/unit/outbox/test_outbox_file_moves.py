@@ -14,8 +14,7 @@ from children import BASE_URL, draft
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
-from voyado_async.outbox import file_moves
-from voyado_async.outbox import sqlite as store
+from voyado_async.outbox import file_moves, sqlite_second_road
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import FileRecord, Settlement
@@ -31,7 +30,7 @@ class Crash(BaseException):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CHUNK", CHUNK)
+    monkeypatch.setattr(sqlite_second_road, "CHUNK", CHUNK)
 
 
 def crash_after(outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch, transactions: int) -> None:

@@ -13,8 +13,7 @@ from children import BASE_URL, draft
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
-from voyado_async.outbox import sqlite as store
-from voyado_async.outbox import writer
+from voyado_async.outbox import sqlite_file, writer
 from voyado_async.outbox.lock import LockFile
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
@@ -178,7 +177,7 @@ async def test_an_opening_that_fails_halfway_leaves_nothing_open(path: Path, mon
         raise OutboxUnavailable("no")
 
     before = set(threading.enumerate())
-    monkeypatch.setattr(store, "prepare", refuse)
+    monkeypatch.setattr(sqlite_file, "prepare", refuse)
     with pytest.raises(OutboxUnavailable):
         await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
     assert left_running(before) == []

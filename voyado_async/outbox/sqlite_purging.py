@@ -1,0 +1,84 @@
+"""What is finished and old leaves the outbox in SQLite, some at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from voyado_async.outbox import moves, overview, purging
+from voyado_async.outbox.chunks import CHUNK, SPAN, Chunk
+from voyado_async.outbox.moves import FOREVER, SQL, as_json
+from voyado_async.outbox.sqlite_file import SqliteFile
+
+HISTORY = 7 * 86_400_000
+"""How long it is known what came where, span by span (ms)."""
+
+MOST_CONTACTS = 200_000
+"""Addresses that the id store knows at most: some 40 MB."""
+
+
+class PurgingPart(SqliteFile):
+    """See `store.Outbox.purge` and `operator_store.OperatorOutbox.purgeable` for the promises."""
+
+    async def purge(self, entries_before: int, keys_before: int) -> int:
+        purged, chunk = 0, Chunk(CHUNK)
+        history = (self._clock.now() - HISTORY) // overview.SPAN
+        last = (await self._rows("last_id"))[0][0]
+        for after in range(0, last, SPAN):
+            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
+            purge = partial(purging.purge, before=entries_before, seal=self.seal)
+            purged += await self._in_pieces(purge, [row[0] for row in rows], chunk)
+        await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
+        for span in range(256):
+            await self._in_chunks(partial(purging.purge_keys, span=span, before=keys_before), chunk)
+        await self._purge_files(entries_before)
+        await self._purge_contacts(entries_before)
+        await self._purge_lanes()
+        return purged
+
+    async def purgeable(self, before: int) -> int:
+        count = 0
+        last = (await self._rows("last_id"))[0][0]
+        for after in range(0, last, SPAN):
+            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=before)
+            for start in range(0, len(rows), CHUNK):
+                ids = as_json([row[0] for row in rows[start : start + CHUNK]])
+                count += len(await self._rows("to_purge", ids=ids, before=before))
+        return count
+
+    async def _purge_files(self, before: int) -> None:
+        gone = CHUNK
+        while gone == CHUNK:
+            values = {"before": before, "limit": CHUNK}
+            gone = len(await self._writer.call(partial(moves.run, query="purge_files", values=values), rows=CHUNK))
+
+    async def _purge_contacts(self, before: int) -> None:
+        gone = CHUNK
+        while gone == CHUNK:
+            too_many = (await self._rows("count_contacts"))[0][0] > MOST_CONTACTS
+            values = {"before": FOREVER if too_many else before, "limit": CHUNK}
+            gone = len(await self._writer.call(partial(moves.run, query="purge_contacts", values=values), rows=CHUNK))
+
+    async def _purge_lanes(self) -> None:
+        """Lanes go when their contact has no entry here and no known address: they name a person, too."""
+        now, after, in_use, chunk = self._clock.now(), 0, purging.LanesInUse(), Chunk(CHUNK)
+        while idle := await self._rows("idle_lanes", after=after, now=now, limit=SPAN):
+            after = idle[-1][0]
+            while idle:
+                await self._see_lanes(in_use)
+                some, idle = idle[: chunk.size], idle[chunk.size :]
+                wholes = [(lane, *msgspec.json.decode(joined)) for lane, joined in some]
+                lanes = [lane for whole in wholes if not any(one in in_use for one in whole) for lane in whole]
+                if lanes:
+                    purge = partial(purging.purge_lanes, lanes=lanes, seen=in_use.seen)
+                    await self._writer.call(purge, rows=2 * len(lanes))
+                    chunk.took(self._writer.held, len(some))
+
+    async def _see_lanes(self, in_use: purging.LanesInUse) -> None:
+        """What was written since the last look."""
+        last = (await self._rows("last_id"))[0][0]
+        while in_use.seen < last:
+            until = min(in_use.seen + SPAN, last)
+            rows = await self._rows("lanes_in_use", after=in_use.seen, until=until)
+            in_use.add((row[0] for row in rows), until)
