@@ -1,7 +1,11 @@
 """A small shop that embeds the client. Nothing here waits for Engage but the answers that show a customer's data.
 
-    voyado-async sandbox > engage.env &      # a fake Engage; tells the settings to export
-    . ./engage.env; python samples/shop_aiohttp.py --port 8080
+With a fake Engage (README, "By hand": it says how to start it, and seeds it with what is asked for here):
+
+    python samples/shop_aiohttp.py --port 8080
+    curl 'http://127.0.0.1:8080/offers?email=anna@example.com'
+    curl http://127.0.0.1:8080/checkout -d @samples/checkout.json
+    curl http://127.0.0.1:8080/orders/1
 
 GET  /offers?email=anna@example.com   who that is, and what she can use now
 POST /checkout                        a sale: answers as soon as it is on disk

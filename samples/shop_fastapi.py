@@ -1,7 +1,8 @@
 """A shop in FastAPI: "My pages" that show what is known while Engage is down, and a check-out that never waits for it.
 
-    voyado-async sandbox > engage.env &      # a fake Engage; tells the settings to export
-    . ./engage.env; uvicorn --app-dir samples shop_fastapi:app --port 8080 --workers 4 --no-access-log
+With a fake Engage (README, "By hand": it says how to start it, and seeds it with Anna):
+
+    uvicorn --app-dir samples shop_fastapi:app --port 8080 --workers 4 --no-access-log
 
 Each worker embeds a client on the same outbox; one of them drains for all. A view of My pages asks up to four
 questions, so a shop with many customers at once raises VOYADO_READ_RATE; Engage's 50 requests a second are for all

@@ -427,7 +427,7 @@ def test_the_sandbox_prints_what_a_shell_can_read(tmp_path: Path) -> None:
         lines = [process.stdout.readline() for _ in range(10)]
         assert lines[1] == "export VOYADO_API_KEY='a key'\"'\"'s'\n"
         assert lines[8] == "export VOYADO_IMPORT_PERIOD=7\n"
-        assert lines[9].startswith("# remote control: http://127.0.0.1:")
+        assert re.fullmatch(r"SANDBOX=http://127\.0\.0\.1:\d+  # the remote control\n", lines[9])
     finally:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=10) == ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,6 +42,21 @@ async def test_a_customer_sees_an_offer_uses_it_and_everything_arrives(shop: Cal
     ]
     assert (await shop.get("/offers", email="anna@example.com"))[1]["offers"] == []
     assert await shop.stop() == 0
+
+
+async def test_the_sale_of_the_samples_is_made_in_an_engage_with_the_seed_of_the_samples(
+    shop: Caller, engage: Engage
+) -> None:
+    """As the shop's first lines and the README tell it."""
+    seed = json.loads((ROOT / "samples/sandbox_seed.json").read_text())
+    await engage.seed(**seed)
+    (contact,), (assignment,) = seed["contacts"], seed["assignments"]
+    _, seen = await shop.get("/offers", email=contact["email"])
+    assert seen["offers"] == [{"id": assignment["id"], "name": seed["promotions"][0]["name"]}]
+    status, entries = await shop.post("/checkout", json.loads((ROOT / "samples/checkout.json").read_text()))
+    assert (status, entries) == (202, {"redeem": 1, "contact": 2, "receipt": 3})
+    for entry in entries.values():
+        await shop.delivered(entry)
 
 
 async def test_a_sale_is_made_while_engage_is_down_and_an_offer_is_not_spent_twice(

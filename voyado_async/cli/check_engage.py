@@ -83,4 +83,4 @@ async def _folder(remote: Remote, thing: str, folder: str | None) -> Line:
         waiting = sum(name.endswith(".xml") for name in await remote.listing(folder))
     except UploadFailed as failure:
         return Line(thing, Result.FAILED, f"{failure.reason}: {failure}")
-    return Line(thing, Result.OK, f"{folder}, {waiting} files wait there")
+    return Line(thing, Result.OK, f"{folder}, {waiting} {'file waits' if waiting == 1 else 'files wait'} there")

@@ -106,12 +106,16 @@ class LiveView(QuietView):
         self._show(lambda rows, width: lines)
 
 
+def _counted(entries: int) -> str:
+    return f"{entries} {'entry' if entries == 1 else 'entries'}"
+
+
 def news(event: Event) -> str | None:
     """An event as one line, where it is worth one."""
     match event:
         case BreakerChanged():
             return f"the breaker is {event.state}"
         case FileChanged(state="uploaded" | "imported" | "withdrawn"):
-            return f"{event.family} file {event.state}, {event.entries} entries"
+            return f"{event.family} file {event.state}, {_counted(event.entries)}"
         case _:
             return None

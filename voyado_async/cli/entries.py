@@ -24,7 +24,7 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.settings import Settings
 
-COLUMNS = ("ID", "KIND", "STATE", "WRITTEN", "TRIES", "CONTACT", "REASON")
+COLUMNS = ("ID", "KIND", "STATE", "WRITTEN", "TURNS", "CONTACT", "REASON")
 
 
 class EntryReport(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def list_entries(invocation: Invocation, /, as_json: bool, limit: int, **filters
         tell_json(report)
         return
     rows = [_row(entry) for entry in report.entries]
-    tell_table(COLUMNS, rows, spare=("CONTACT", "TRIES"))
+    tell_table(COLUMNS, rows, spare=("CONTACT", "TURNS"))
     if report.more:
         click.echo(f"there are more than {limit}; --limit shows them", err=True)
     if back is not None:

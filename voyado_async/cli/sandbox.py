@@ -32,8 +32,8 @@ def sandbox(as_json: bool, folder: str | None, api_key: str | None, **options: A
     """Run a fake Engage on this machine. It has the API, the file server and the importer.
 
     Prints the settings to export when it is ready, and runs until SIGTERM or SIGINT. What it was told is gone then,
-    but for the files in --folder. The remote control (seed data, switch faults on, look into the journal) is described
-    in voyado_async/sandbox/control.py.
+    but for the files in --folder. It begins empty. Its remote control gives it contacts and promotions, switches faults
+    on and off and has the journal: voyado_async/sandbox/control.py and faults.py, and README, "By hand".
     """
     if folder is not None:
         options["folder"] = Path(folder)
@@ -60,7 +60,7 @@ async def _serve(settings: SandboxSettings, as_json: bool) -> None:
                 else "\n".join(
                     [
                         *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-                        f"# remote control: {engage.control_url}",
+                        f"SANDBOX={engage.control_url}  # the remote control",
                     ]
                 )
             )

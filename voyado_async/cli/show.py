@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import click
 import msgspec
@@ -10,8 +11,11 @@ import msgspec
 from voyado_async.cli.entries import EntryReport, report_of
 from voyado_async.cli.files import FileReport, file_report
 from voyado_async.cli.invocation import Invocation, pass_invocation
+from voyado_async.cli.looking import look_at
 from voyado_async.cli.opening import looking, run
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.outbox.looking import stands_behind
+from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Attempt
 from voyado_async.settings import Settings
 
@@ -37,6 +41,8 @@ class ShowReport(msgspec.Struct, frozen=True):
     entry: EntryReport
     attempts: list[AttemptReport]
     file: FileReport | None
+    behind: int | None = None
+    """Where it is pending and not its turn: the entry of its contact that goes first, or 0 for what left by file."""
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -47,14 +53,16 @@ class ShowReport(msgspec.Struct, frozen=True):
 @pass_invocation
 def show(invocation: Invocation, entry_id: int, payload: bool, as_json: bool) -> None:
     """Show one entry with its attempts and its file."""
-    report = run(_show(invocation.settings(), entry_id, payload))
+    settings = invocation.settings()
+    behind = look_at(settings, partial(stands_behind, entry_id=entry_id), must_be_there=True)
+    report = run(_show(settings, entry_id, behind, payload))
     if as_json:
         tell_json(_flat(report))
     else:
         tell_lines(_lines(report))
 
 
-async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
+async def _show(settings: Settings, entry_id: int, behind: int | None, payload: bool) -> ShowReport:
     async with looking(settings) as outbox:
         entry = await outbox.get(entry_id)
         file = None
@@ -65,6 +73,7 @@ async def _show(settings: Settings, entry_id: int, payload: bool) -> ShowReport:
             entry=report_of(entry),
             attempts=[_attempt(attempt) for attempt in await outbox.attempts(entry_id)],
             file=None if file is None else file_report(file),
+            behind=behind,
             payload=msgspec.Raw(await outbox.body(entry_id)) if payload else msgspec.UNSET,
         )
 
@@ -101,7 +110,11 @@ def _lines(report: ShowReport) -> list[str]:
     ]
     if entry.due is not None:
         rows.append(("due", shown(entry.due)))
-    rows.append(("tries", f"{_counted(entry.slots, 'turn')}, {_counted(entry.requests, 'request')}"))
+    rows.append(("turns", f"{entry.slots} of the schedule used up, {_counted(entry.requests)}"))
+    if report.behind is not None:
+        rows.append(("behind", f"entry {report.behind} of its contact" if report.behind else "what left by file"))
+    if entry.state is State.REJECTED:
+        rows.append(("next", f"a person decides: edit {entry.id} FILE, replay {entry.id}, discard {entry.id}"))
     if entry.unknown:
         rows.append(("outcome", "an earlier request may have taken effect"))
     if entry.outage:
@@ -120,8 +133,8 @@ def _lines(report: ShowReport) -> list[str]:
     return lines
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _counted(requests: int) -> str:
+    return f"{requests} {'request' if requests == 1 else 'requests'}"
 
 
 def _attempt_row(attempt: AttemptReport) -> tuple[str, ...]:

@@ -145,7 +145,9 @@ def _when(seconds: float) -> str:
 
 
 def _kinds(found: Status, state: str) -> str:
-    """The most frequent kinds; `--json` has all."""
-    counts = sorted(((by[state], kind) for kind, by in found.kinds.items() if by.get(state)), reverse=True)
+    """The most frequent kinds; `--json` has all. What is being sent is told with what is pending."""
+    states = (State.PENDING, State.SENDING) if state == State.PENDING else (state,)
+    totals = ((sum(by.get(one, 0) for one in states), kind) for kind, by in found.kinds.items())
+    counts = sorted((one for one in totals if one[0]), reverse=True)
     told = [f"{count} {kind}" for count, kind in counts[:MOST_KINDS]] + ["..."] * (len(counts) > MOST_KINDS)
     return f"  ({', '.join(told)})" if told else ""

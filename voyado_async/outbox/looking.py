@@ -87,6 +87,15 @@ def overview(database: sqlite3.Connection, now: int, spans: int) -> Overview:
     )
 
 
+def stands_behind(database: sqlite3.Connection, entry_id: int) -> int | None:
+    """The entry of its contact before which an entry that is pending cannot be sent; 0: what left by file. None where
+    it is its turn, or it isn't pending."""
+    turn = database.execute(SQL["turn_of"], {"id": entry_id}).fetchone()
+    if turn is None or turn[0] == entry_id:
+        return None
+    return turn[0] or 0
+
+
 def files(database: sqlite3.Connection, *, open_only: bool) -> list[FileRecord]:
     """The fallback files, oldest first; or those that have not wholly left. A day of outage makes some dozens."""
     rows = database.execute(SQL["open_files" if open_only else "files"]).fetchall()

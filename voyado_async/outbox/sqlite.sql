@@ -1106,6 +1106,14 @@ JOIN lane ON lane.id = coalesce(own.joined, own.id)
 LEFT JOIN file ON file.id = entry.file
 WHERE entry.id = :id;
 
+-- name: turn_of
+-- Whose turn is next in the lane of an entry that waits; NULL: nothing of it may be sent now.
+SELECT turn.head
+FROM entry
+JOIN lane AS own ON own.id = entry.lane
+JOIN lane AS turn ON turn.id = coalesce(own.joined, own.id)
+WHERE entry.id = :id AND entry.state = 'pending';
+
 -- name: records
 -- These entries.
 SELECT

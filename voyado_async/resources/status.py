@@ -243,7 +243,8 @@ def _why_spooled(found: Overview, breaker: BreakerRecord, plan: Plan) -> tuple[s
 
 def _reasons(standing: Standing, over: str | None = None) -> str:
     """The two most frequent ones, but for what is over: entries keep the reason of their last turn until the next."""
-    told = [reason for reason in standing.reasons if reason != over][:2]
+    reasons = [reason for reason in standing.reasons if reason != over]
+    told = reasons[:2] + ["..."] * (len(reasons) > 2)
     return f": {', '.join(told)}" if told else ""
 
 

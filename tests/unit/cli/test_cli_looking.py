@@ -257,9 +257,27 @@ def test_show_has_the_attempts_the_file_and_only_when_asked_the_payload(call: Ca
     plain = call("show", "1").stdout
     assert "rejected: PromotionNotFound" in plain
     assert "404" in plain
+    assert "a person decides: edit 1 FILE, replay 1, discard 1" in plain
     missing = call("show", "99")
     assert missing.exit_code == 1
     assert "there is no entry 99" in missing.stderr
+
+
+def test_show_tells_behind_what_an_entry_of_the_same_contact_waits(call: Call, in_outbox: In, filled: None) -> None:
+    """4 stands behind 2, whose turn it is, and once that has gone behind 3, which is exhausted; 7 and 8 behind 6."""
+    assert [read(call, "show", number)["behind"] for number in ("2", "4")] == [None, 2]
+
+    async def more(outbox: SqliteOutbox) -> None:
+        anna = address(email="anna@example.com")
+        await outbox.enqueue([contact_update.draft(anna, {"city": city}) for city in ("Ystad", "Kivik")])
+        await outbox.settle(Settlement(2, State.PENDING, State.DELIVERED))
+
+    in_outbox(more)
+    assert [read(call, "show", str(number))["behind"] for number in range(1, 9)] == [
+        None, None, None, 0, None, None, 6, 6,
+    ]  # fmt: skip
+    assert "\nbehind   entry 6 of its contact\n" in call("show", "8").stdout
+    assert "\nbehind   what left by file\n" in call("show", "4").stdout
 
 
 def test_a_file_that_was_carried_is_uploaded_and_never_withdrawn(call: Call, home: Path, filled: None) -> None:

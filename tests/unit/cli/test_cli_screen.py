@@ -6,9 +6,9 @@ import pytest
 
 from voyado_async.cli.screen import draw_table, shown_columns
 
-COLUMNS = ("ID", "WRITTEN", "CONTACT", "TRIES", "REASON")
+COLUMNS = ("ID", "WRITTEN", "CONTACT", "TURNS", "REASON")
 ROWS = [("7", "2026-11-22T17:31:59Z", "contact:f2a7c6d4-8b13-4e59-a0d2-6e91b7c35a08", "3", "ContactNotFound")]
-SPARE = ("CONTACT", "TRIES")
+SPARE = ("CONTACT", "TURNS")
 WHOLE = 2 + 2 + 20 + 2 + 44 + 2 + 5 + 2 + 15
 
 
@@ -37,7 +37,7 @@ def test_a_narrow_window_says_what_it_does_not_show(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert drawn(80, monkeypatch, capsys) == [
-        "ID  WRITTEN               TRIES  REASON",
+        "ID  WRITTEN               TURNS  REASON",
         "7   2026-11-22T17:31:59Z  3      ContactNotFound",
         "no room for CONTACT: --json has all of it",
     ]

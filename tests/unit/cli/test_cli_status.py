@@ -131,6 +131,11 @@ WHY = [
         "rejected", overview({"rejected": 2}, standing={"rejected": Standing(NOW - MINUTE, {"NotFound": 2})}), True,
         "refused for good: NotFound", "a person decides", None,
     ),
+    (
+        "rejected for many reasons",
+        overview({"rejected": 6}, standing={"rejected": Standing(NOW, {"NotFound": 3, "Expired": 2, "Twice": 1})}),
+        True, "refused for good: NotFound, Expired, ...", "a person decides", None,
+    ),
 ]  # fmt: skip
 
 
@@ -142,6 +147,13 @@ def test_it_says_why_entries_wait_and_what_happens_next(
 ) -> None:
     (waiting,) = status(found, running=running).waiting
     assert (waiting.why, waiting.next, waiting.next_in_seconds) == (why, then, seconds)
+
+
+def test_what_is_being_sent_is_told_with_what_is_pending() -> None:
+    kinds = {"receipt": {"pending": 1, "sending": 2}, "redeem": {"pending": 2}, "contact_type": {"rejected": 1}}
+    states = dict.fromkeys(State, 0) | {"pending": 3, "sending": 2}
+    lines = lines_of(status(overview(states, counts=Counts(states, kinds, 5, 0, 0, NOW - MINUTE))))
+    assert "  5 pending  (3 receipt, 2 redeem)" in lines
 
 
 BY_HAND = frozenset({FileFamily.TRANSACTIONS})
