@@ -1,4 +1,4 @@
-"""What goes on beside the rounds while this process drains: lost pokes, the heartbeat, the second road."""
+"""What goes on beside the rounds while this process drains: what nobody tells it, the heartbeat, the second road."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatc
 from voyado_async.outbox.store import Outbox
 
 LOOK = 0.5
-"""Seconds between two looks for a lost poke (DESIGN 3), and at Engage's health."""
+"""Seconds between two looks for a lost poke (DESIGN 3), at the clock, and at Engage's health."""
 HEARTBEAT = 15.0
 """The drainer writes down that it moves on, at most so often (seconds); `stalled` is told after 60 s."""
 LOOK_AT_ROAD = 5.0
@@ -25,15 +25,20 @@ SecondRoad = Callable[[int, bool, BulkTurn], Awaitable[int]]
 answers when it is due again (ms)."""
 
 
-async def watch_for_lost_pokes(outbox: Outbox, clock: Clock, wake: Callable[[], None]) -> None:
-    """Somebody else may have written, and the poke got lost."""
+async def watch_what_nobody_tells(outbox: Outbox, clock: Clock, wake: Callable[[], None]) -> None:
+    """Somebody else may have written, and the poke got lost. Or the clock was set, or the machine was suspended: who
+    sleeps until something is due sleeps for a duration, and it is due at another moment now."""
     seen = None
+    began = clock.now() - clock.monotonic() * 1000
     while True:
         with suppress(OutboxUnavailable):
             version = await outbox.data_version()
             if version != seen:
                 seen = version
                 wake()
+        before, began = began, clock.now() - clock.monotonic() * 1000
+        if abs(began - before) > LOOK * 1000:
+            wake()
         await clock.sleep(LOOK)
 
 

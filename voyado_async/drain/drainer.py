@@ -24,7 +24,7 @@ import msgspec
 
 from voyado_async.clock import Clock
 from voyado_async.delivery import Carrier
-from voyado_async.drain.beside import SecondRoad, keep_beating, walk_second_road, watch_for_lost_pokes
+from voyado_async.drain.beside import SecondRoad, keep_beating, walk_second_road, watch_what_nobody_tells
 from voyado_async.drain.breaker import Breaker
 from voyado_async.drain.carrying import Porter
 from voyado_async.drain.gate import Gate
@@ -188,7 +188,7 @@ class Drainer:
                 return
 
     def _start_side_tasks(self) -> list[asyncio.Task[None]]:
-        work = [watch_for_lost_pokes(self._outbox, self._clock, self.wake), keep_beating(self._ledger, self._clock)]
+        work = [watch_what_nobody_tells(self._outbox, self._clock, self.wake), keep_beating(self._ledger, self._clock)]
         if self._second_road is not None:
             work.append(
                 walk_second_road(
