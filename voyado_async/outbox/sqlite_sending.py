@@ -61,7 +61,7 @@ class SendingPart(SqliteFile):
         return await self._read(lambda c: looking.next_due(c, now))
 
     async def mark_sending(self, entry_id: int, claimed: AsRead | None = None) -> bool:
-        return await self._marks.submit((entry_id, claimed))
+        return await self._marks.submit((entry_id, claimed), take_back=True)
 
     async def settle(self, settlement: Settlement) -> bool:
         moved = await self._settlements.submit(settlement)

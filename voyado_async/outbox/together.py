@@ -21,13 +21,18 @@ class Together(Generic[Item, Result]):
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def submit(self, item: Item) -> Result:
-        """The result for this item. Cancelling the caller does not take the item back."""
+    async def submit(self, item: Item, *, take_back: bool = False) -> Result:
+        """The result for this item. Cancelling the caller does not take the item back, unless that is asked for and it
+        is not part of a call yet."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return await done
+        try:
+            return await done
+        finally:
+            if take_back and done.cancelled():
+                self._waiting = [each for each in self._waiting if each[1] is not done]
 
     async def _run(self) -> None:
         while self._waiting:
