@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 from voyado_async.clock import Clock
@@ -162,10 +162,11 @@ class Ledger:
         finally:
             self._unwritten -= waiting
 
-    async def save_health(self) -> None:
-        """Every process and the status read it from the database. What could not be written is written later."""
-        if self._health.unsaved:
-            with suppress(OutboxUnavailable):
+    async def save_health(self, *, or_raise: bool = False) -> None:
+        """Every process and the status read it from the database. What could not be written is written later; with
+        `or_raise` OutboxUnavailable says so."""
+        with nullcontext() if or_raise else suppress(OutboxUnavailable):
+            if self._health.unsaved:
                 self._health.unsaved = False
                 try:
                     await self._outbox.set_breaker(self._health.to_record())

@@ -76,8 +76,8 @@ class Rounds:
         self._confirm_from = self._clock.monotonic() + REST / 1000
 
     async def go(self) -> None:
-        """Take what is due in hand, or sleep until something is."""
-        await self._ledger.save_health()
+        """Take what is due in hand, or sleep until something is. Raises OutboxUnavailable."""
+        await self._ledger.save_health(or_raise=True)
         now = self._clock.now()
         if self._health.key_refused is not None:
             await self._without_key(now)
