@@ -153,6 +153,9 @@ class Health:
                     # The key works; what is refused is this kind of call.
                     _, tries = self._refused.get(self._refused_for, (0, 0))
                     self._refused[self._refused_for] = (now + self._schedule.delay(tries + 1, 0.0), tries + 1)
+            case NotAllowed():
+                # It is the key, and not that kind of call only: when it works again, that kind goes at once, too.
+                self._refused_for = None
             case SlowDown():
                 self.throttle.slow_down(self._clock.monotonic(), outcome.retry_after, sent)
         self._tell_change(before)
