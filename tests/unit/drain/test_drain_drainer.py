@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -27,6 +28,7 @@ from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, Outbo
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import UNCONFIRMED, AsRead, BreakerRecord, DrainerRecord, Learned, Settlement
+from voyado_async.outbox.together import Together
 
 HOUR = 3600.0
 
@@ -194,7 +196,7 @@ async def test_a_clock_that_is_set_ends_no_rest(world: World, days: int, taken_o
     if taken_over:
         assert await world.outbox.mark_sending(first)
     world.carrier.script[first].append(RetryAt("Timeout", unknown=True))
-    await world.start()
+    await world.start(confirm=False)  # nothing else wakes it when the rest is over
     await world.clock.advance(1)
     before = world.carrier.times(first)
     world.clock.jump(days * 86_400)
@@ -288,6 +290,16 @@ async def test_a_lane_goes_with_its_head(world: World) -> None:
     assert all([(await world.get(entry)).outage for entry in lane])
 
 
+async def test_a_lane_goes_with_a_head_that_a_probe_has_exhausted(world: World) -> None:
+    await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now(), 0))
+    world.carrier.sends = REFUSED
+    head, follower = await world.put(ANNA, ANNA)
+    assert await world.outbox.settle(Settlement(head, State.PENDING, State.PENDING, slots=1))
+    await world.start(schedule=Schedule((10_000,), 2))
+    assert world.carrier.order == [head]
+    assert await world.states(head, follower) == [State.EXHAUSTED, State.EXHAUSTED]
+
+
 async def test_an_outage_of_an_hour_with_a_thousand_entries_costs_less_than_a_hundred_requests(world: World) -> None:
     await world.start()
     await world.put(*(f"contact:{n // 2}" for n in range(1000)))
@@ -346,6 +358,20 @@ async def test_a_probe_that_could_not_be_claimed_is_made_up_for(world: World) ->
     await world.clock.advance(12)
     assert failures == []
     assert [e.state for e in world.told(BreakerChanged)][-1] == "closed"
+
+
+async def test_a_kind_that_the_key_may_not_send_is_no_probe(world: World) -> None:
+    """Engage is well and refuses it: as a probe it would keep the breaker open."""
+    world.carrier.sends = lambda m: NotAllowed(403) if m.kind is Kind.REDEEM else Delivered()
+    await world.put_one(CIA, Kind.REDEEM)
+    await world.start()
+    await world.clock.advance(1)
+    await world.break_down()
+    redeems = len(world.carrier.sent)
+    await world.put(*(f"contact:r{n}" for n in range(3)), kind=Kind.REDEEM)
+    world.carrier.sends, world.carrier.probes = NotAllowed(403), Delivered()
+    assert await world.clock.until(lambda: world.told(BreakerChanged)[-1].state == "closed", within=60) < 10.5
+    assert len(world.carrier.sent) == redeems
 
 
 async def test_late_failures_of_requests_sent_before_it_opened_are_no_answer_to_the_probe(world: World) -> None:
@@ -474,6 +500,19 @@ async def test_a_401_stops_everything_rejects_nothing_and_goes_on_by_itself(worl
     record = await world.outbox.breaker()
     assert record is not None
     assert record.halted is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_where_the_key_works_again_no_kind_is_said_to_be_refused(world: World, status: int) -> None:
+    """It was the key, and not that kind: nothing of it is put off once more."""
+    world.carrier.sends = world.carrier.probes = NotAllowed(status)
+    entries = await world.put(*(f"contact:{n}" for n in range(5)))
+    await world.start()
+    await world.clock.advance(5)
+    world.carrier.sends = world.carrier.probes = Delivered()
+    await world.clock.advance(6)
+    assert set(await world.states(*entries)) == {State.DELIVERED}
+    assert [e.halted for e in world.told(BreakerChanged)] == [str(status), None]
 
 
 async def test_a_403_of_one_kind_stops_that_kind_only_and_it_comes_back(world: World) -> None:
@@ -639,6 +678,28 @@ async def test_a_mark_that_was_written_when_the_stop_came_leaves_nothing_unknown
     assert world.carrier.sent == []
 
 
+async def test_a_mark_that_was_not_on_its_way_when_the_stop_came_is_not_written(world: World) -> None:
+    """It would be written after what takes it back."""
+    mark_all, stopped = world.outbox._mark_all, answer()
+
+    async def hangs(going: Sequence[tuple[int, AsRead | None]]) -> list[bool]:
+        marked = await mark_all(going)
+        await asyncio.shield(stopped)
+        return marked
+
+    world.outbox._marks = Together(hangs, 10)  # a disk that is slow to answer
+    entries = await world.put(ANNA, BO, CIA)
+    await world.start()
+    await world.clock.advance(1)
+    assert sorted(await world.states(*entries)) == [State.PENDING, State.PENDING, State.SENDING]
+    await world.stop()
+    stopped.set_result(None)
+    await rest()
+    assert [(each.state, each.unknown) for each in [await world.get(entry) for entry in entries]] == (
+        [(State.PENDING, False)] * 3
+    )
+
+
 # a full disk ----------------------------------------------------------------------------------------------------------
 
 
@@ -740,6 +801,28 @@ async def test_a_breaker_that_could_not_be_written_down_is_written_down_later(wo
     record = await world.outbox.breaker()
     assert record is not None
     assert record.state == "open"
+
+
+async def test_health_that_could_not_be_written_down_does_not_wait_for_something_else_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process held the turn for long while Engage came back, and nothing is due for minutes."""
+    await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now() + 10_000, 0))
+    write = world.outbox.set_breaker
+
+    async def fails_for_a_second(record: BreakerRecord) -> None:
+        if record.state == "closed" and world.elapsed() < 11:
+            raise OutboxUnavailable("another process has held the turn for 5 s")
+        await write(record)
+
+    monkeypatch.setattr(world.outbox, "set_breaker", fails_for_a_second)
+    await world.start(confirm=False)
+    await world.clock.advance(10.5)
+    assert world.told(BreakerChanged)[-1].state == "closed"
+    await world.clock.advance(3)
+    record = await world.outbox.breaker()
+    assert record is not None
+    assert record.state == "closed"
 
 
 # faults ---------------------------------------------------------------------------------------------------------------
@@ -1169,6 +1252,30 @@ async def test_a_poke_of_another_process_wakes_it_at_once(world: World) -> None:
     await rest()
     assert world.carrier.times(stored.id) == [1005.0]
     await writer.close()
+
+
+@pytest.mark.parametrize("kind", [Kind.RECEIPT, Kind.CONTACT_UPDATE])
+async def test_a_clock_that_is_set_forward_makes_it_look_at_once(world: World, kind: Kind) -> None:
+    """It sleeps for a duration, until the next moment that something is due by the old clock."""
+    retried, confirmed = await world.put(ANNA, BO, kind=kind)
+    await world.import_by_file(confirmed)
+    world.carrier.sends = world.carrier.confirms = REFUSED
+    await world.start()
+    await world.clock.advance(130)  # the next try of each is five minutes away
+    world.carrier.sends = world.carrier.confirms = Delivered()
+    world.clock.jump(300)
+    await world.clock.advance(1)
+    assert await world.states(retried, confirmed) == [State.DELIVERED, State.DELIVERED]
+
+
+async def test_a_clock_that_is_set_forward_brings_the_probe_forward(world: World) -> None:
+    await world.start(confirm=False)
+    await world.break_down()
+    await world.clock.advance(150)
+    world.carrier.sends = world.carrier.probes = Delivered()
+    world.clock.jump(300)
+    await world.clock.advance(1)
+    assert world.told(BreakerChanged)[-1].state == "closed"
 
 
 async def test_it_keeps_still_while_nothing_is_to_do(world: World) -> None:

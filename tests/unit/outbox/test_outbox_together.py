@@ -81,3 +81,26 @@ async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
         await tasks[1]
     assert [await tasks[0], await tasks[2]] == [0, 2]
     assert seen == [0, 1, 2]
+
+
+async def test_a_cancelled_caller_that_asks_for_it_takes_back_what_is_in_no_call_yet() -> None:
+    calls: list[list[int]] = []
+    running, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        running.set()
+        await goes_on.wait()
+        return list(items)
+
+    together = Together(slow, most=10)
+    tasks = [asyncio.create_task(together.submit(1, take_back=True))]
+    await running.wait()
+    tasks += [asyncio.create_task(together.submit(n, take_back=n == 2)) for n in (2, 3, 4)]
+    await asyncio.sleep(0)
+    for task in tasks[:3]:
+        task.cancel()
+    assert len(await asyncio.wait_for(asyncio.wait(tasks[:3]), 5)) == 2
+    goes_on.set()
+    assert await tasks[3] == 4
+    assert calls == [[1], [3, 4]]
