@@ -209,6 +209,8 @@ async def _watch(
             other_drains = is_drained(f"{outbox.path}-drain")
             if other_drains:
                 _log.info("another process drains this outbox; standing by")
+        if show is None and ending is None and (tally.started or tally.troubled or other_drains):
+            await asyncio.Future()  # nobody wants to know more: an idle sidecar looks at nothing
         with suppress(OutboxUnavailable):  # the drainer waits this out, and says so
             if show is not None:
                 show((await outbox.counts()).states)
