@@ -142,7 +142,7 @@ def _newest(database: sqlite3.Connection, searches: Sequence[Iterator[list[int]]
 
 
 def record(row: Sequence[Any]) -> EntryRecord:
-    """An entry out of a row of `get` or `records`."""
+    """An entry out of a row of `records`."""
     return struct_of(EntryRecord, [*row[:-1], msgspec.json.decode(row[-1]) if row[-1] else ()])
 
 

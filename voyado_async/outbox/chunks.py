@@ -6,6 +6,11 @@ same two hundred entries take twenty times as long.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
 CHUNK = 200
 """Entries that one transaction of a large move takes at most."""
 
@@ -35,6 +40,14 @@ class Chunk:
     def __init__(self, most: int) -> None:
         self._most = most
         self.size = fewest(most)
+
+    def pieces(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """These, in their order, each time as many as the size is by then."""
+        start = 0
+        while start < len(items):
+            piece = items[start : start + self.size]
+            yield piece
+            start += len(piece)
 
     def took(self, seconds: float, entries: int) -> None:
         """The last chunk held the turn for so long; one that was not full says nothing of larger ones."""

@@ -77,8 +77,8 @@ def spool(
     last: bool,
 ) -> list[int]:
     """Some of its entries stand in it now. Returns those that moved. `last`: with them it is complete."""
-    entries = as_json([(entry, *as_read.get(entry, (None, None, None))) for entry in ids])
-    rows = connection.execute(SQL["spool_entries"], {"file": file_id, "entries": entries, "now": now}).fetchall()
+    values = {"file": file_id, "ids": as_json(_as_they_were(connection, ids, as_read)), "now": now}
+    rows = connection.execute(SQL["spool_entries"], values).fetchall()
     line = Attempt(at=record.created, what="file", outcome="spooled", code=record.name)
     moves.record(connection, [(entry, line) for entry, _ in rows])
     moves.refresh(connection, {lane for _, lane in rows}, now)
@@ -87,25 +87,30 @@ def spool(
     return [entry for entry, _ in rows]
 
 
-def withhold(connection: sqlite3.Connection, details: Mapping[int, str], reason: str, now: int) -> None:
-    """These stay exhausted, and their records say why."""
-    rows = connection.execute(SQL["withhold"], {"ids": as_json(list(details)), "reason": reason}).fetchall()
+def keep_exhausted(
+    connection: sqlite3.Connection, ids: Sequence[int], *, query: str, reason: str, details: Mapping[int, str], now: int
+) -> list[int]:
+    """Of these, those that the query finds stay as they are, and their records say why. Returns which."""
+    rows = connection.execute(SQL[query], {"ids": as_json(ids), "reason": reason}).fetchall()
     moves.record(connection, [(entry, Attempt(now, "file", "withheld", code=details[entry])) for (entry,) in rows])
+    return [entry for (entry,) in rows]
 
 
-def mark_formless(connection: sqlite3.Connection, details: Mapping[int, str], now: int) -> None:
-    """These wait for a person, and their records say why, once."""
-    rows = connection.execute(SQL["mark_formless"], {"ids": as_json(list(details)), "reason": FORMLESS}).fetchall()
-    moves.record(connection, [(entry, Attempt(now, "file", "withheld", code=details[entry])) for (entry,) in rows])
-
-
-def begin_bulk(connection: sqlite3.Connection, as_read: Mapping[int, AsRead], line: Attempt, now: int) -> list[int]:
+def begin_bulk(
+    connection: sqlite3.Connection, ids: Sequence[int], *, as_read: Mapping[int, AsRead], line: Attempt
+) -> list[int]:
     """These go in a bulk request now. Returns those that moved."""
-    entries = as_json([(entry, *stood) for entry, stood in as_read.items()])
-    rows = connection.execute(SQL["begin_bulk"], {"entries": entries, "now": line.at}).fetchall()
+    values = {"ids": as_json(_as_they_were(connection, ids, as_read)), "now": line.at}
+    rows = connection.execute(SQL["begin_bulk"], values).fetchall()
     moves.record(connection, [(entry, line) for entry, _ in rows])
-    moves.refresh(connection, {lane for _, lane in rows}, now)
+    moves.refresh(connection, {lane for _, lane in rows}, line.at)
     return [entry for entry, _ in rows]
+
+
+def _as_they_were(connection: sqlite3.Connection, ids: Sequence[int], as_read: Mapping[int, AsRead]) -> list[int]:
+    """Those that have not moved since they were read; of one that nobody has read, nothing is asked."""
+    entries = as_json([(entry, *as_read.get(entry, (None, None, None))) for entry in ids])
+    return [row[0] for row in connection.execute(SQL["as_they_were"], {"entries": entries}).fetchall()]
 
 
 def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tuple[list[int], bool]:

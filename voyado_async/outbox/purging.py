@@ -10,8 +10,9 @@ from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
 
 
-def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int, seal: Seal) -> int:
-    """Those of the entries that are finished since before then. A delivered one leaves the hash of its key behind."""
+def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int, seal: Seal) -> list[int]:
+    """Those of the entries that are finished since before then. A delivered one leaves the hash of its key behind.
+    Returns those that went."""
     going = connection.execute(SQL["to_purge"], {"ids": as_json(ids), "before": before}).fetchall()
     spent = [
         (
@@ -28,11 +29,11 @@ def purge(connection: sqlite3.Connection, *, ids: Sequence[int], before: int, se
     if spent:
         connection.execute(SQL["spend_keys"], {"keys": as_json(spent)})
     count_new(connection)
-    values = {"ids": as_json([row[0] for row in going])}
+    gone = [row[0] for row in going]
     for query in ("purge_entries", "purge_bodies", "purge_former_bodies", "purge_attempts"):
-        connection.execute(SQL[query], values)
-    connection.execute(SQL["count_purged"], {"count": len(going)})
-    return len(going)
+        connection.execute(SQL[query], {"ids": as_json(gone)})
+    connection.execute(SQL["count_purged"], {"count": len(gone)})
+    return gone
 
 
 def purge_keys(connection: sqlite3.Connection, *, span: int, before: int, limit: int) -> int:
@@ -40,6 +41,11 @@ def purge_keys(connection: sqlite3.Connection, *, span: int, before: int, limit:
     until = f"{span + 1:02x}" if span < 255 else "g"
     values = {"since": f"{span:02x}", "until": until, "before": before, "limit": limit}
     return len(connection.execute(SQL["purge_keys"], values).fetchall())
+
+
+def purge_old(connection: sqlite3.Connection, *, query: str, before: int, limit: int) -> int:
+    """Some of the files or addresses that nobody has needed since before then."""
+    return len(connection.execute(SQL[query], {"before": before, "limit": limit}).fetchall())
 
 
 class LanesInUse:

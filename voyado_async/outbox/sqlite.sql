@@ -546,14 +546,12 @@ WITH RECURSIVE place (lane) AS (
 )
 SELECT DISTINCT coalesce(lane.joined, lane.id) FROM place JOIN lane ON lane.id = place.lane;
 
--- name: begin_bulk
--- The entries that go in a bulk request from now on, under the same condition as those of a file.
-UPDATE entry SET
-    state = 'uploaded', due = :now, slots = 0, requests = requests + 1, unknown = 1, reason = NULL, outage = 0,
-    changed = :now
-FROM json_each(:entries) AS written
-WHERE entry.id = written.value ->> 0 AND entry.state = 'exhausted'
-AND (
+-- name: as_they_were
+-- Of what was read for a file or a bulk request, what is exhausted still and has not moved since, not even to where it
+-- was: its content, its lane, or what is newer in that, may be another by now. Asked in the transaction that moves it.
+SELECT entry.id FROM json_each(:entries) AS written JOIN entry ON entry.id = written.value ->> 0
+WHERE entry.state = 'exhausted'
+AND (written.value ->> 1 IS NULL OR (
     (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane) = written.value ->> 1
     AND coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = written.value ->> 2
     AND (written.value ->> 3 IS NULL OR coalesce((
@@ -564,8 +562,15 @@ AND (
         AND newer.id > entry.id AND newer.in_force = 1 AND newer.state NOT IN ('rejected', 'discarded')
         AND (newer.kind = 'contact_update' OR newer.requests > 0 OR newer.file IS NOT NULL)
     ), 0) = written.value ->> 3)
-)
-RETURNING entry.id, entry.lane;
+));
+
+-- name: begin_bulk
+-- The entries that go in a bulk request from now on.
+UPDATE entry SET
+    state = 'uploaded', due = :now, slots = 0, requests = requests + 1, unknown = 1, reason = NULL, outage = 0,
+    changed = :now
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'exhausted'
+RETURNING id, lane;
 
 -- name: left_in_bulk
 -- What was in a bulk request when its process died stands in no file.
@@ -592,25 +597,11 @@ VALUES (:name, :family, :contact_type, :match_key_type, 'spooled', :entries, :li
 RETURNING id;
 
 -- name: spool_entries
--- The entries that stand in it, unless it was withdrawn meanwhile. Not those that have moved since they were read, even
--- where they came back: their content, or what is newer in their lane, may be another by now.
+-- The entries that stand in it, unless it was withdrawn meanwhile.
 UPDATE entry SET state = 'spooled', file = :file, changed = :now
-FROM json_each(:entries) AS written
-WHERE entry.id = written.value ->> 0 AND entry.state = 'exhausted'
-AND (written.value ->> 1 IS NULL OR (
-    (SELECT coalesce(own.joined, own.id) FROM lane AS own WHERE own.id = entry.lane) = written.value ->> 1
-    AND coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0) = written.value ->> 2
-    AND (written.value ->> 3 IS NULL OR coalesce((
-        SELECT max(newer.id) FROM entry AS newer INDEXED BY entry_in_force
-        WHERE newer.lane IN (
-            SELECT written.value ->> 1 UNION ALL SELECT id FROM lane AS member WHERE member.joined = written.value ->> 1
-        )
-        AND newer.id > entry.id AND newer.in_force = 1 AND newer.state NOT IN ('rejected', 'discarded')
-        AND (newer.kind = 'contact_update' OR newer.requests > 0 OR newer.file IS NOT NULL)
-    ), 0) = written.value ->> 3)
-))
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'exhausted'
 AND EXISTS (SELECT 1 FROM file WHERE id = :file AND state = 'spooled')
-RETURNING entry.id, entry.lane;
+RETURNING id, lane;
 
 -- name: withhold
 -- Why these stand in no file; they stay as they are.
@@ -1095,16 +1086,17 @@ AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.lane = lane.id AND settled = 1);
 
 -- ---------------------------------------------------------------------------------------------------------- looking
 
--- name: get
--- One entry.
+-- name: records
+-- These entries.
 SELECT
-    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
-    entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
-FROM entry
+    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed,
+    entry.due, entry.slots, entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces,
+    entry.warnings
+FROM json_each(:ids) AS wanted
+JOIN entry ON entry.id = wanted.value
 JOIN lane AS own ON own.id = entry.lane
 JOIN lane ON lane.id = coalesce(own.joined, own.id)
-LEFT JOIN file ON file.id = entry.file
-WHERE entry.id = :id;
+LEFT JOIN file ON file.id = entry.file;
 
 -- name: turn_of
 -- Whose turn is next in the lane of an entry that waits; NULL: nothing of it may be sent now.
@@ -1113,17 +1105,6 @@ FROM entry
 JOIN lane AS own ON own.id = entry.lane
 JOIN lane AS turn ON turn.id = coalesce(own.joined, own.id)
 WHERE entry.id = :id AND entry.state = 'pending';
-
--- name: records
--- These entries.
-SELECT
-    entry.id, entry.kind, entry.state, coalesce(entry.key, entry.released_key), lane.key, entry.created, entry.changed, entry.due, entry.slots,
-    entry.requests, entry.unknown, entry.reason, entry.outage, file.name, entry.replaces, entry.warnings
-FROM json_each(:ids) AS wanted
-JOIN entry ON entry.id = wanted.value
-JOIN lane AS own ON own.id = entry.lane
-JOIN lane ON lane.id = coalesce(own.joined, own.id)
-LEFT JOIN file ON file.id = entry.file;
 
 -- name: attempts
 -- The record of an entry.

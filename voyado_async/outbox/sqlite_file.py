@@ -145,12 +145,10 @@ class SqliteFile:
             if moved < limit:
                 return total
 
-    async def _in_pieces(self, move: Callable[..., int], ids: Sequence[int], chunk: Chunk) -> int:
-        """The move of these, some at a time."""
-        total = start = 0
-        while start < len(ids):
-            some = ids[start : start + chunk.size]
-            total += await self._writer.call(partial(move, ids=some), rows=2 * len(some))
+    async def _in_pieces(self, move: Callable[..., list[int]], ids: Sequence[int], chunk: Chunk) -> list[int]:
+        """The move of these, some at a time. Returns those that moved."""
+        moved: list[int] = []
+        for some in chunk.pieces(ids):
+            moved += await self._writer.call(partial(move, ids=some), rows=2 * len(some))
             chunk.took(self._writer.held, len(some))
-            start += len(some)
-        return total
+        return moved

@@ -21,7 +21,7 @@ class LookingPart(SqliteFile):
     """See `store.Outbox` for the promises."""
 
     async def get(self, entry_id: int) -> EntryRecord:
-        rows = await self._rows("get", id=entry_id)
+        rows = await self._rows("records", ids=as_json([entry_id]))
         if not rows:
             raise EntryNotFound(f"there is no entry {entry_id} in {self.path}")
         return choosing.record(rows[0])

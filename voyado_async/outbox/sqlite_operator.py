@@ -96,13 +96,10 @@ class OperatorPart(SecondRoadPart):
         """As many at a time as one transaction takes."""
         done: list[Plan] = []
         withdrawn: list[str] = []
-        start = 0
-        while start < len(ids):
-            some = ids[start : start + self._chunk.size]
+        for some in self._chunk.pieces(ids):
             plans, files = await carry_out(some)
             done += plans
             withdrawn += files
-            start += len(some)
         return done, withdrawn
 
     async def _carry_out(

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from voyado_async.outbox import moves, overview, purging
+from voyado_async.outbox import overview, purging
 from voyado_async.outbox.chunks import CHUNK, SPAN, Chunk
 from voyado_async.outbox.moves import FOREVER, SQL, as_json
 from voyado_async.outbox.sqlite_file import SqliteFile
@@ -28,12 +28,12 @@ class PurgingPart(SqliteFile):
         for after in range(0, last, SPAN):
             rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
             purge = partial(purging.purge, before=entries_before, seal=self.seal)
-            purged += await self._in_pieces(purge, [row[0] for row in rows], chunk)
+            purged += len(await self._in_pieces(purge, [row[0] for row in rows], chunk))
         await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
             await self._in_chunks(partial(purging.purge_keys, span=span, before=keys_before), chunk)
-        await self._purge_files(entries_before)
-        await self._purge_contacts(entries_before)
+        await self._in_chunks(partial(purging.purge_old, query="purge_files", before=entries_before), chunk)
+        await self._purge_contacts(entries_before, chunk)
         await self._purge_lanes()
         return purged
 
@@ -47,27 +47,19 @@ class PurgingPart(SqliteFile):
                 count += len(await self._rows("to_purge", ids=ids, before=before))
         return count
 
-    async def _purge_files(self, before: int) -> None:
-        gone = CHUNK
-        while gone == CHUNK:
-            values = {"before": before, "limit": CHUNK}
-            gone = len(await self._writer.call(partial(moves.run, query="purge_files", values=values), rows=CHUNK))
-
-    async def _purge_contacts(self, before: int) -> None:
-        gone = CHUNK
-        while gone == CHUNK:
-            too_many = (await self._rows("count_contacts"))[0][0] > MOST_CONTACTS
-            values = {"before": FOREVER if too_many else before, "limit": CHUNK}
-            gone = len(await self._writer.call(partial(moves.run, query="purge_contacts", values=values), rows=CHUNK))
+    async def _purge_contacts(self, before: int, chunk: Chunk) -> None:
+        purge = partial(purging.purge_old, query="purge_contacts")
+        while (await self._rows("count_contacts"))[0][0] > MOST_CONTACTS:
+            await self._writer.call(partial(purge, before=FOREVER, limit=chunk.size), rows=chunk.size)
+        await self._in_chunks(partial(purge, before=before), chunk)
 
     async def _purge_lanes(self) -> None:
         """Lanes go when their contact has no entry here and no known address: they name a person, too."""
         now, after, in_use, chunk = self._clock.now(), 0, purging.LanesInUse(), Chunk(CHUNK)
         while idle := await self._rows("idle_lanes", after=after, now=now, limit=SPAN):
             after = idle[-1][0]
-            while idle:
+            for some in chunk.pieces(idle):
                 await self._see_lanes(in_use)
-                some, idle = idle[: chunk.size], idle[chunk.size :]
                 wholes = [(lane, *msgspec.json.decode(joined)) for lane, joined in some]
                 lanes = [lane for whole in wholes if not any(one in in_use for one in whole) for lane in whole]
                 if lanes:

@@ -6,7 +6,6 @@ import sqlite3
 from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 
 from voyado_async.delivery import Enough, FileFamily, Kind, Later, Message
 from voyado_async.outbox import file_moves, looking, moves
@@ -74,17 +73,17 @@ class SecondRoadPart(SqliteFile):
         now = self._clock.now()
         file_id = await self._writer.call(lambda c: file_moves.add(c, record))
         moved: list[int] = []
-        start, chunk = 0, Chunk(CHUNK)
-        while start < len(entry_ids):
-            ids = entry_ids[start : start + chunk.size]
+        asked, chunk = 0, Chunk(CHUNK)
+        for ids in chunk.pieces(entry_ids):
             # Complete with its last chunk, if all the ones before moved whole.
-            last = len(moved) == start and start + len(ids) >= len(entry_ids)
+            whole = len(moved) == asked
+            asked += len(ids)
             step = partial(
-                file_moves.spool, file_id=file_id, record=record, ids=ids, as_read=as_read or {}, now=now, last=last
-            )
+                file_moves.spool, file_id=file_id, record=record, ids=ids, as_read=as_read or {}, now=now,
+                last=whole and asked == len(entry_ids),
+            )  # fmt: skip
             moved += await self._writer.call(step, rows=2 * len(ids))
             chunk.took(self._writer.held, len(ids))
-            start += len(ids)
         return moved
 
     async def update_file(
@@ -116,24 +115,18 @@ class SecondRoadPart(SqliteFile):
         return frozenset(row[0] for row in await self._rows("lanes_on_the_road"))
 
     async def withhold(self, details: Mapping[int, str], reason: str, now: int) -> None:
-        left = iter(details.items())
-        while chunk := dict(islice(left, CHUNK)):
-            step = partial(file_moves.withhold, details=chunk, reason=reason, now=now)
-            await self._writer.call(step, rows=2 * len(chunk))
+        await self._keep_exhausted("withhold", details, reason, now)
 
     async def mark_formless(self, details: Mapping[int, str], now: int) -> None:
-        left = iter(details.items())
-        while chunk := dict(islice(left, CHUNK)):
-            await self._writer.call(partial(file_moves.mark_formless, details=chunk, now=now), rows=2 * len(chunk))
+        await self._keep_exhausted("mark_formless", details, file_moves.FORMLESS, now)
+
+    async def _keep_exhausted(self, query: str, details: Mapping[int, str], reason: str, now: int) -> None:
+        move = partial(file_moves.keep_exhausted, query=query, reason=reason, details=details, now=now)
+        await self._in_pieces(move, list(details), Chunk(CHUNK))
 
     async def begin_bulk(self, as_read: Mapping[int, AsRead], line: Attempt) -> frozenset[int]:
-        moved: list[int] = []
-        left = iter(as_read.items())
-        while chunk := dict(islice(left, CHUNK)):
-            now = self._clock.now()
-            step = partial(file_moves.begin_bulk, as_read=chunk, line=line, now=now)
-            moved += await self._writer.call(step, rows=2 * len(chunk))
-        return frozenset(moved)
+        move = partial(file_moves.begin_bulk, as_read=as_read, line=line)
+        return frozenset(await self._in_pieces(move, list(as_read), Chunk(CHUNK)))
 
     async def left_in_bulk(self) -> list[int]:
         return [row[0] for row in await self._rows("left_in_bulk")]

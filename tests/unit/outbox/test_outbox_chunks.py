@@ -14,7 +14,7 @@ from voyado_async.delivery import FileFamily
 from voyado_async.outbox.chunks import CHUNK, Chunk, fewest, next_chunk
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, FileRecord
+from voyado_async.outbox.store import AsRead, Attempt, EntryFilter, FileRecord
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,16 @@ def test_a_move_begins_small_and_grows_while_it_is_quick() -> None:
     chunk.took(0.1, 1)
     assert chunk.size == 25
     assert (fewest(2), fewest(15), fewest(16), fewest(200)) == (2, 15, 2, 25)
+
+
+def test_pieces_follow_the_size_that_the_last_one_left() -> None:
+    chunk, pieces = Chunk(200), []
+    for piece in chunk.pieces(range(200)):
+        pieces.append(list(piece))
+        chunk.took(0.001 if len(pieces) == 1 else 0.050, len(piece))
+    assert [len(piece) for piece in pieces] == [25, 50, 25, 25, 25, 25, 25]
+    assert [item for piece in pieces for item in piece] == list(range(200))
+    assert list(chunk.pieces([])) == []
 
 
 PER_ROW = 0.000_05
@@ -106,6 +116,12 @@ async def spool(outbox: SqliteOutbox) -> None:
     assert len(await outbox.spool_file(RECORD, ALL)) == 300
 
 
+async def send_in_bulk(outbox: SqliteOutbox) -> None:
+    now = outbox._clock.now()
+    as_read = {entry.id: AsRead.of(entry) for entry in await outbox.exhausted_of(ALL)}
+    assert await outbox.begin_bulk(as_read, Attempt(now, "bulk", State.UPLOADED)) == set(ALL)
+
+
 async def withdraw(outbox: SqliteOutbox) -> None:
     assert await outbox.withdraw([RECORD.name]) == [RECORD.name]
 
@@ -117,7 +133,7 @@ Step = Callable[[SqliteOutbox], Awaitable[None]]
 @pytest.mark.parametrize(
     "steps",
     [(discard,), (discard, purge), (forget,), (exhaust,), (exhaust, bring_back), (exhaust, spool),
-     (exhaust, spool, withdraw)],
+     (exhaust, spool, withdraw), (exhaust, send_in_bulk)],
     ids=lambda steps: steps[-1].__name__,
 )  # fmt: skip
 async def test_no_large_move_holds_the_turn_too_long_where_each_row_takes_long(
