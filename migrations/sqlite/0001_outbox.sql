@@ -129,10 +129,14 @@ CREATE TABLE entry (
         state = 'exhausted' OR state = 'spooled' OR state = 'uploaded' OR state = 'imported'
     ) VIRTUAL,
     settled INTEGER GENERATED ALWAYS AS (state = 'delivered' OR state = 'rejected' OR state = 'discarded') VIRTUAL,
-    -- a contact write whose values Engage has, or may have
+    -- a contact write whose values Engage has, or may have. A creation only where it sent something: one that found its
+    -- contact has set nothing
     in_force INTEGER GENERATED ALWAYS AS (
-        (kind = 'contact_create' OR kind = 'contact_update')
-        AND (unknown = 1 OR state = 'delivered' OR state = 'uploaded' OR state = 'imported')
+        (kind = 'contact_update' OR (kind = 'contact_create' AND (requests > 0 OR file IS NOT NULL)))
+        AND (
+            state = 'delivered' OR state = 'uploaded' OR state = 'imported'
+            OR (unknown = 1 AND state <> 'rejected' AND state <> 'discarded')
+        )
     ) VIRTUAL
 ) STRICT;
 

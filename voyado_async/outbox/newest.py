@@ -9,8 +9,8 @@ from voyado_async.delivery import Kind, Later, Newer
 LAST = 1 << 62
 """Behind every id: there is nothing more."""
 
-Row = tuple[int, int, int, str | None, bytes, int]
-"""Lane, road, id, kind (None: it has set nothing), content, and whether it is settled."""
+Row = tuple[int, int, int, str, bytes, int]
+"""Lane, road, id, kind, content, and whether it is settled."""
 
 
 class Newest:

@@ -559,8 +559,7 @@ AND (written.value ->> 1 IS NULL OR (
         WHERE newer.lane IN (
             SELECT written.value ->> 1 UNION ALL SELECT id FROM lane AS member WHERE member.joined = written.value ->> 1
         )
-        AND newer.id > entry.id AND newer.in_force = 1 AND newer.state NOT IN ('rejected', 'discarded')
-        AND (newer.kind = 'contact_update' OR newer.requests > 0 OR newer.file IS NOT NULL)
+        AND newer.id > entry.id AND newer.in_force = 1
     ), 0) = written.value ->> 3)
 ));
 
@@ -725,17 +724,14 @@ ORDER BY entry.due, entry.id
 LIMIT :limit;
 
 -- name: newer_in_force
--- The contact writes of an entry's lane that are newer and whose values Engage has or may have. A creation only where it
--- sent something: one that found its contact has set nothing.
+-- The contact writes of an entry's lane that are newer and whose values Engage has or may have.
 WITH whole AS (
     SELECT coalesce(lane.joined, lane.id) AS id FROM entry JOIN lane ON lane.id = entry.lane WHERE entry.id = :id
 ),
 members AS (SELECT id FROM whole UNION ALL SELECT lane.id FROM whole JOIN lane ON lane.joined = whole.id)
 SELECT entry.id, entry.kind, body.content FROM entry JOIN body ON body.entry = entry.id
 WHERE entry.lane IN (SELECT id FROM members)
-AND entry.id > :id AND entry.in_force = 1
-AND entry.state NOT IN ('rejected', 'discarded')
-AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
+AND entry.id > :id AND entry.in_force = 1;
 
 -- name: in_force_after
 -- The same for many lanes at once: what is newer in each of them than an entry.
@@ -746,9 +742,7 @@ CROSS JOIN entry INDEXED BY entry_in_force ON entry.lane IN (
 )
 AND entry.id > wanted.value ->> 1
 JOIN body ON body.entry = entry.id
-WHERE entry.in_force = 1
-AND entry.state NOT IN ('rejected', 'discarded')
-AND (entry.kind = 'contact_update' OR entry.requests > 0 OR entry.file IS NOT NULL);
+WHERE entry.in_force = 1;
 
 -- name: newer_changes
 -- Some of the contact writes of one lane that are newer than an entry and have set their values, or may have, or will by
@@ -767,12 +761,7 @@ SELECT 1, id, kind, content, settled FROM (
 ) AS gone JOIN body ON body.entry = gone.id
 UNION ALL
 SELECT 2, id, kind, content, settled FROM (
-    SELECT
-        id, CASE
-            WHEN kind = 'contact_update' AND state NOT IN ('rejected', 'discarded') THEN kind
-            WHEN state NOT IN ('rejected', 'discarded') AND (requests > 0 OR file IS NOT NULL) THEN kind
-        END AS kind, settled
-    FROM entry
+    SELECT id, kind, settled FROM entry
     WHERE lane = :lane AND id > :after AND in_force = 1
     ORDER BY id LIMIT :limit
 ) AS force JOIN body ON body.entry = force.id;
