@@ -16,7 +16,7 @@ from voyado_async.delivery import Draft, FileFamily, FileForm, Kind, Message
 from voyado_async.kinds.address import checked_id, of_id
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.payload import to_json
-from voyado_async.models.promotions import Redeem, RedeemBy, RedeemRequest, parse_redeem
+from voyado_async.models.promotions import Redeem, RedeemBy, RedeemRequest, checked_redeem, parse_redeem
 from voyado_async.models.receipts import MatchKeyType
 
 _DECODER = msgspec.json.Decoder(Redeem)
@@ -32,12 +32,13 @@ def draft(
 ) -> Draft:
     """Raises InvalidEntry with the path of what is wrong."""
     checked_id("codeId" if by is RedeemBy.CODE else "assignmentId", assignment_id)
-    content = parse_redeem({"assignmentId": assignment_id, "channel": channel, "contactId": contact_id, "by": by})
+    told = {"assignmentId": assignment_id, "channel": channel, "contactId": contact_id, "by": by}
+    content, text = checked_redeem(told)
     assignment = natural_key(content)
     lane = f"assignment:{assignment}"
     if content.contact_id is not None:
         lane = of_id(content.contact_id).lane
-    return Draft(Kind.REDEEM, to_json(content), lane, assignment if key is None else key, natural_key=assignment)
+    return Draft(Kind.REDEEM, text, lane, assignment if key is None else key, natural_key=assignment)
 
 
 def corrected(body: bytes) -> Draft:

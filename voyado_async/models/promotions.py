@@ -135,4 +135,9 @@ _REDEEM = Strict(Redeem, {"channel": f"expected one of {', '.join(Channel)}"})
 
 def parse_redeem(content: Redeem | Mapping[str, object] | bytes) -> Redeem:
     """The redemption that `content` is. Raises InvalidEntry with the path of the first wrong field."""
-    return _REDEEM.parse(content)[0]
+    return checked_redeem(content)[0]
+
+
+def checked_redeem(content: Redeem | Mapping[str, object] | bytes) -> tuple[Redeem, bytes]:
+    """As `parse_redeem`, with the redemption's JSON."""
+    return _REDEEM.parse(content)

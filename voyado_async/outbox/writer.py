@@ -145,11 +145,11 @@ class _Write:
 
     __slots__ = ("done", "rows", "size", "work")
 
-    def __init__(self, work: _Work, done: asyncio.Future[Any], rows: int) -> None:
+    def __init__(self, work: _Work, done: asyncio.Future[Any], rows: int, size: int = 0) -> None:
         self.work = work
         self.done = done
         self.rows = rows
-        self.size = 0 if callable(work) else sum(len(prepared.draft.body) for prepared in work)
+        self.size = size
 
 
 class Writer:
@@ -222,7 +222,8 @@ class Writer:
 
     async def enqueue(self, prepared: Sequence[Prepared]) -> list[Stored]:
         """Store all of them or none. Raises KeyConflict or OutboxUnavailable, and then nothing of it is stored."""
-        result: list[Stored] | KeyConflict = await self._submit(_Write(prepared, self._future(), len(prepared)))
+        size = sum([len(one.draft.body) for one in prepared])
+        result: list[Stored] | KeyConflict = await self._submit(_Write(prepared, self._future(), len(prepared), size))
         if isinstance(result, KeyConflict):
             raise result
         return result

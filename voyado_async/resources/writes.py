@@ -42,6 +42,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class OutboxEntry:
     """One durable write. Inside `batch()` it has its id only after the batch is committed."""
 
+    __slots__ = ("__weakref__", "_state", "_stored", "_writes", "kind", "warnings")
+
     def __init__(self, writes: Writes, draft: Draft) -> None:
         self._writes = writes
         self._stored: Stored | None = None
@@ -131,7 +133,8 @@ class Writes:
         if batch is not None:
             batch.add(draft, entry)
         else:
-            await self._store([draft], [entry])
+            (stored,) = await self._outbox.enqueue((draft,))
+            self._keep(entry, stored)
         return entry
 
     def _open_batch(self) -> Batch | None:
@@ -155,13 +158,12 @@ class Writes:
             batch.open = False  # what came later would be in no commit
             self._batch.reset(token)
         if batch.drafts:
-            await self._store(batch.drafts, batch.entries)
+            for entry, stored in zip(batch.entries, await self._outbox.enqueue(batch.drafts), strict=True):
+                self._keep(entry, stored)
 
-    async def _store(self, drafts: list[Draft], entries: list[OutboxEntry]) -> None:
-        stored = await self._outbox.enqueue(drafts)
-        for entry, row in zip(entries, stored, strict=True):
-            entry._stored = row
-            self._emit(Enqueued(entry_id=row.id, kind=entry.kind, existing=row.existing))
+    def _keep(self, entry: OutboxEntry, stored: Stored) -> None:
+        entry._stored = stored
+        self._emit(Enqueued(entry_id=stored.id, kind=entry.kind, existing=stored.existing))
 
     async def cancel(self, entry_id: int) -> None:
         if not await self._outbox.cancel(entry_id, "Cancelled"):
