@@ -19,7 +19,7 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import looking
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import FileState, State
 from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
@@ -132,7 +132,7 @@ def _look(database: sqlite3.Connection) -> tuple[list[FileRecord], dict[int, int
 def _would_move(settings: Settings, name: str, what: str) -> MovedReport:
     path = str(settings.outbox_path)
     file = _named(look_at(settings, partial(looking.files, open_only=False)), name, path)
-    if file.carried if what == "carried" else file.state == "withdrawn":
+    if file.carried if what == "carried" else file.state == FileState.WITHDRAWN:
         return MovedReport(path, file.name, file.state, 0, dry_run=True)
     _refuse_unless_spooled(file, what)
     return MovedReport(path, file.name, "uploaded" if what == "carried" else what, file.entries, dry_run=True)
@@ -148,10 +148,10 @@ async def _carried(settings: Settings, name: str) -> MovedReport:
         _refuse_unless_spooled(file, "carried")
         action = await outbox.begin_action(who(), "files --carried", file.name, None)
         moved = await outbox.update_file(
-            file.id, state="uploaded", now=SystemClock().now(), entries_to=State.UPLOADED, carried=True
+            file.id, state=FileState.UPLOADED, now=SystemClock().now(), entries_to=State.UPLOADED, carried=True
         )
         await outbox.end_action(action, moved)
-        return MovedReport(outbox.path, file.name, "uploaded", moved)
+        return MovedReport(outbox.path, file.name, FileState.UPLOADED, moved)
 
 
 async def _withdraw(settings: Settings, name: str) -> MovedReport:
@@ -161,17 +161,19 @@ async def _withdraw(settings: Settings, name: str) -> MovedReport:
 
     async with changing(settings) as outbox:
         file = _named(await outbox.files(open_only=False), name, outbox.path)
-        if file.state == "withdrawn":
+        if file.state == FileState.WITHDRAWN:
             return MovedReport(outbox.path, file.name, file.state, 0)
         _refuse_unless_spooled(file, "withdrawn")
         action = await outbox.begin_action(who(), "files --withdraw", file.name, None)
-        moved = await outbox.update_file(file.id, state="withdrawn", now=SystemClock().now(), entries_to=State.PENDING)
+        moved = await outbox.update_file(
+            file.id, state=FileState.WITHDRAWN, now=SystemClock().now(), entries_to=State.PENDING
+        )
         await outbox.end_action(action, moved)
         # Only after the database has let go of it; what a crash leaves here is removed by whoever drains.
         from voyado_async.fallback.spool import Spool  # here: it brings lxml
 
         await asyncio.to_thread(Spool(settings.spool_path).remove, file.name)
-        return MovedReport(outbox.path, file.name, "withdrawn", moved)
+        return MovedReport(outbox.path, file.name, FileState.WITHDRAWN, moved)
 
 
 def _named(files: Sequence[FileRecord], name: str, path: str) -> FileRecord:
@@ -182,7 +184,7 @@ def _named(files: Sequence[FileRecord], name: str, path: str) -> FileRecord:
 
 
 def _refuse_unless_spooled(file: FileRecord, what: str) -> None:
-    if file.state != "spooled":
+    if file.state != FileState.SPOOLED:
         raise TransitionRefused(f"file {file.name} is {file.state} and cannot be {what}; only a spooled one can")
 
 

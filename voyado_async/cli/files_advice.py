@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from voyado_async.cli.report import moment, shown
 from voyado_async.delivery import FileFamily
+from voyado_async.outbox.states import OPEN_FILES, FileState
 from voyado_async.outbox.store import FileRecord
 from voyado_async.settings import Settings
 
@@ -35,7 +36,7 @@ ABOUT = {
 
 def advice(files: Iterable[FileRecord], settings: Settings) -> list[str]:
     """One line for each thing that holds files up."""
-    open_files = [file for file in files if file.state in ("spooled", "uploading", "uploaded")]
+    open_files = [file for file in files if file.state in OPEN_FILES]
     return [*_to_carry(open_files, settings), *_problems(open_files)]
 
 
@@ -45,7 +46,7 @@ def _to_carry(files: list[FileRecord], settings: Settings) -> list[str]:
         FileFamily.REDEMPTIONS: settings.sftp_redemptions_dir,
         FileFamily.TRANSACTIONS: settings.sftp_transactions_dir,
     }
-    waiting = Counter(file.family for file in files if file.state == "spooled" and file.problem is None)
+    waiting = Counter(file.family for file in files if file.state == FileState.SPOOLED and file.problem is None)
     lines = []
     for family in FileFamily:
         folder = folders[family]

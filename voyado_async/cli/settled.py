@@ -28,7 +28,7 @@ from enum import StrEnum
 import msgspec
 
 from voyado_async.outbox.file_moves import WITHHELD
-from voyado_async.outbox.states import FINAL, State
+from voyado_async.outbox.states import FINAL, FileState, State
 from voyado_async.outbox.store import UNCONFIRMED
 from voyado_async.resources.advice import TO_CARRY, UNWATCHED
 
@@ -134,7 +134,7 @@ def reasons(facts: Facts) -> list[str]:
 def _why(file: OpenFile) -> str:
     if file.problem is not None:
         return file.problem
-    return TO_CARRY if file.state == "spooled" else UNWATCHED
+    return TO_CARRY if file.state == FileState.SPOOLED else UNWATCHED
 
 
 def _is_halted(halted: str | None) -> bool:
@@ -150,8 +150,8 @@ def _leaves(entry: Exhausted, halted: str | None) -> bool:
 
 
 def _travels(file: OpenFile, halted: str | None) -> bool:
-    if file.state == "spooled" and file.outage and not file.carried and not _is_halted(halted):
+    if file.state == FileState.SPOOLED and file.outage and not file.carried and not _is_halted(halted):
         return True
     if file.carried:
-        return file.state == "uploaded" and file.problem not in NOT_BY_TIME
+        return file.state == FileState.UPLOADED and file.problem not in NOT_BY_TIME
     return file.has_folder and file.problem not in NOT_BY_TIME

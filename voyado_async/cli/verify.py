@@ -12,6 +12,7 @@ from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import looking, run, view
 from voyado_async.cli.report import json_option, table, tell_json, tell_lines
 from voyado_async.errors import OutboxDamaged
+from voyado_async.outbox.states import FileState
 from voyado_async.outbox.store import FileRecord, Finding
 from voyado_async.settings import Settings
 
@@ -64,7 +65,7 @@ def _sizes(settings: Settings, files: list[FileRecord]) -> dict[str, int]:
 
 def on_disk(files: list[FileRecord], sizes: Mapping[str, int]) -> Finding:
     """Every file that has not wholly left must be in the spool folder, as long as it was written. Pure."""
-    here = [file for file in files if file.state in ("spooled", "uploading")]
+    here = [file for file in files if file.state in (FileState.SPOOLED, FileState.UPLOADING)]
     wrong = [
         f"{file.name} " + (f"has {sizes[file.name]} bytes, not {file.size}" if file.name in sizes else "is missing")
         for file in here

@@ -26,7 +26,6 @@ from voyado_async.fallback import plans, writing
 from voyado_async.fallback.batch import Batch, ChangeOrder, PlannedFile
 from voyado_async.fallback.bulk import BulkRoad
 from voyado_async.fallback.overtaking import Reading, pages
-from voyado_async.fallback.plans import FileState
 from voyado_async.fallback.report import CourierReport, Notes
 from voyado_async.fallback.spool import Spool
 from voyado_async.fallback.tenant import Tenant
@@ -36,8 +35,8 @@ from voyado_async.fallback.writing import Refused
 from voyado_async.kinds import registry
 from voyado_async.outbox.access import Access
 from voyado_async.outbox.file_moves import WITHHELD
-from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, FileRecord, Outbox, Settlement
+from voyado_async.outbox.states import FileState, State
+from voyado_async.outbox.store import INCOMPLETE, AsRead, Attempt, FileRecord, Outbox, Settlement
 from voyado_async.settings import Settings
 
 FileForms = Callable[[Message], FileForm | NoFileForm]
@@ -162,7 +161,7 @@ class Courier:
         """Files whose entries were on the move when the process died, and files that are gone from the spool."""
         present = await in_thread(self._spool.sizes)
         for file in await self._store.files(open_only=True):
-            if file.state == FileState.SPOOLED and file.problem == plans.INCOMPLETE:
+            if file.state == FileState.SPOOLED and file.problem == INCOMPLETE:
                 await self._withdraw(file, now, notes)
             elif file.state == FileState.SPOOLED and present.get(file.name) != file.size:
                 await self._transfer.lose(file, now, notes)

@@ -11,27 +11,14 @@ from enum import StrEnum
 import msgspec
 
 from voyado_async.delivery import FileFamily
-from voyado_async.outbox.store import STAYS, FileRecord
-
-INCOMPLETE = "incomplete"
-"""The problem of a file whose entries are on the move: nobody uploads it (`Outbox.spool_file`)."""
+from voyado_async.outbox.states import FileState
+from voyado_async.outbox.store import INCOMPLETE, STAYS, FileRecord
 
 LOST = "file_missing"
 """The problem of a file whose upload has begun and whose local copy is gone or damaged: a person has to look."""
 
 LISTINGS_PER_PERIOD = 12
 """How often an import folder is looked at: every five minutes where Engage imports hourly (ref 6.1)."""
-
-
-class FileState(StrEnum):
-    """Where a fallback file is; the words of `FileRecord.state`."""
-
-    SPOOLED = "spooled"
-    UPLOADING = "uploading"
-    UPLOADED = "uploaded"
-    IMPORTED = "imported"
-    WITHDRAWN = "withdrawn"
-    LOST = "lost"
 
 
 def gathering_due(

@@ -10,11 +10,11 @@ from typing import Protocol
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused, UploadFailed
 from voyado_async.fallback import plans
-from voyado_async.fallback.plans import FileState, UploadStep
+from voyado_async.fallback.plans import UploadStep
 from voyado_async.fallback.report import Notes
 from voyado_async.fallback.spool import PART, Spool, telling
 from voyado_async.fallback.thread import in_thread
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import FileState, State
 from voyado_async.outbox.store import FileRecord, Outbox
 from voyado_async.settings import Settings
 

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from voyado_async.events import AttemptMade, Event, Settled
+from voyado_async.outbox.states import FileState
 from voyado_async.resources.status import Status
 from voyado_async.version import VERSION
 
@@ -65,7 +66,7 @@ class _Gauges(Collector):
             breaker.add_metric((state,), float(found.breaker == state))
         yield breaker
         files = GaugeMetricFamily("voyado_files", "Fallback files by state.", labels=("state",))
-        for state in ("spooled", "uploading", "uploaded", "imported", "withdrawn", "lost"):
+        for state in FileState:
             files.add_metric((state,), found.files.get(state, 0))
         yield files
         on_disk = GaugeMetricFamily("voyado_disk_bytes", "Bytes on disk.", labels=("part",))

@@ -3,7 +3,7 @@
 In come drafts, out go messages; every move of an entry is a conditional update here. Knows bytes, lanes and states, not
 endpoints. In the order of reading:
 
-states.py               every state and every move (pure)
+states.py               every state, of entries and of files, and every move (pure)
 store.py                what a stage may ask of an outbox          operator_store.py  and what operators may
 
 sqlite.py               the store in one SQLite file, put together from its parts; beside each, what it runs on a

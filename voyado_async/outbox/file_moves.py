@@ -15,21 +15,18 @@ from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import moves
 from voyado_async.outbox.moves import SQL, as_json
-from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, FileRecord
+from voyado_async.outbox.states import OPEN_FILES, FileState, State
+from voyado_async.outbox.store import INCOMPLETE, AsRead, Attempt, FileRecord
 
 FILE_MOVES: dict[str, frozenset[str]] = {
-    "spooled": frozenset({"spooled", "uploading", "uploaded", "withdrawn", "lost"}),
-    "uploading": frozenset({"uploading", "uploaded"}),
-    "uploaded": frozenset({"uploaded", "imported"}),
-    "imported": frozenset({"imported"}),
-    "withdrawn": frozenset(),
-    "lost": frozenset(),
+    FileState.SPOOLED: frozenset({*OPEN_FILES, FileState.WITHDRAWN, FileState.LOST}),
+    FileState.UPLOADING: frozenset({FileState.UPLOADING, FileState.UPLOADED}),
+    FileState.UPLOADED: frozenset({FileState.UPLOADED, FileState.IMPORTED}),
+    FileState.IMPORTED: frozenset({FileState.IMPORTED}),
+    FileState.WITHDRAWN: frozenset(),
+    FileState.LOST: frozenset(),
 }
 """From where a file may go where. An upload that has begun is never taken back (DESIGN 3, "Fallback")."""
-
-INCOMPLETE = "incomplete"
-"""The problem of a file in the spool whose entries do not all stand in it."""
 
 WITHHELD = "withheld_from_files"
 """The reason of an exhausted entry that only what the operator has set keeps out of files (an XSLT or XSD)."""
@@ -119,16 +116,16 @@ def update(connection: sqlite3.Connection, change: FileChange, limit: int) -> tu
     if row is None or change.state not in FILE_MOVES[row[0]]:
         raise TransitionRefused(f"file {change.id} is {row[0] if row else 'unknown'} and cannot become {change.state}")
     _, name, problem = row
-    if problem == INCOMPLETE and change.state in ("uploading", "uploaded"):
+    if problem == INCOMPLETE and change.state in (FileState.UPLOADING, FileState.UPLOADED):
         raise TransitionRefused(f"file {change.id} is incomplete and cannot leave: some of its entries are elsewhere")
     if change.entries_to is None:
         _write(connection, change)
         return [], True
-    if change.state in ("uploading", "uploaded"):
+    if change.state in (FileState.UPLOADING, FileState.UPLOADED):
         _write(connection, change)
         moved = _move(connection, change, name, State.SPOOLED, State.UPLOADED, limit)
         return moved, len(moved) < limit
-    if change.state == "imported":
+    if change.state == FileState.IMPORTED:
         # Whoever marked it as carried may have died before all of its entries followed.
         late = _move(connection, change, name, State.SPOOLED, State.UPLOADED, limit)
         moved = _move(connection, change, name, State.UPLOADED, State.IMPORTED, limit)

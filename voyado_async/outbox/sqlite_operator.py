@@ -21,7 +21,7 @@ from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile, Setting
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
 from voyado_async.outbox.sqlite_second_road import SecondRoadPart
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import FileState, State
 from voyado_async.outbox.store import EntryFilter
 from voyado_async.outbox.writer import Scrubbed
 
@@ -202,10 +202,10 @@ class OperatorPart(SecondRoadPart):
     async def withdraw(self, files: Sequence[str]) -> list[str]:
         withdrawn = []
         for file in await self.files(open_only=True):
-            if file.name in files and file.state == "spooled":
+            if file.name in files and file.state == FileState.SPOOLED:
                 try:
                     await self.update_file(
-                        file.id, state="withdrawn", now=self._clock.now(), entries_to=State.EXHAUSTED
+                        file.id, state=FileState.WITHDRAWN, now=self._clock.now(), entries_to=State.EXHAUSTED
                     )
                 except TransitionRefused:
                     continue  # its upload has begun meanwhile: its entries are uploaded

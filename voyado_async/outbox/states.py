@@ -1,4 +1,4 @@
-"""The life of an entry: every state, every move, and who makes it.
+"""The life of an entry: every state, every move, and who makes it; and where a fallback file may be.
 
 The schema's CHECK, the README's table and `TRANSITIONS` tell the same story; a test compares them.
 """
@@ -43,6 +43,27 @@ SETTLED = frozenset({State.DELIVERED, State.REJECTED, State.DISCARDED})
 
 AWAY = frozenset({State.EXHAUSTED, State.SPOOLED, State.UPLOADED, State.IMPORTED})
 """On the second road. What it holds in its lane is in `lanes.HOLDS`."""
+
+
+class FileState(StrEnum):
+    """Where a fallback file is; from where it may go where is in `file_moves.FILE_MOVES`."""
+
+    SPOOLED = "spooled"
+    """Complete in the spool folder."""
+    UPLOADING = "uploading"
+    """Its upload has begun, and is never taken back."""
+    UPLOADED = "uploaded"
+    """In the folder that Engage imports from, or carried by hand."""
+    IMPORTED = "imported"
+    """Engage has taken it out of the folder."""
+    WITHDRAWN = "withdrawn"
+    """Taken back before its upload."""
+    LOST = "lost"
+    """Gone or damaged before its upload."""
+
+
+OPEN_FILES = (FileState.SPOOLED, FileState.UPLOADING, FileState.UPLOADED)
+"""Those that have not wholly left."""
 
 
 class Transition(NamedTuple):

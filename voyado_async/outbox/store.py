@@ -9,7 +9,7 @@ import msgspec
 
 from voyado_async.delivery import Draft, Enough, FileFamily, Kind, Later, Message
 from voyado_async.outbox.seal import Seal
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import FileState, State
 
 if TYPE_CHECKING:
     from voyado_async.clock import Clock
@@ -128,6 +128,9 @@ class EntryFilter(msgspec.Struct, frozen=True):
     """The name of the fallback file in which they stand, or by which they left. What went back since is not in it."""
 
 
+INCOMPLETE = "incomplete"
+"""The problem of a file in the spool whose entries do not all stand in it: nobody uploads it (`Outbox.spool_file`)."""
+
 STAYS = "stays"
 """The problem of a file that Engage has left in the folder for two import periods."""
 
@@ -141,7 +144,7 @@ class FileRecord(msgspec.Struct, frozen=True):
     contact_type: str
     match_key_type: str
     state: str
-    """``spooled``, ``uploading`` (upload begun), ``uploaded``, ``imported``, ``withdrawn`` or ``lost``."""
+    """A word of `FileState`."""
     entries: int
     lines: int
     size: int
@@ -158,7 +161,7 @@ class FileRecord(msgspec.Struct, frozen=True):
     @property
     def out_of_sight(self) -> bool:
         """Nobody can look what became of it: its problem is the server's."""
-        return self.state == "uploaded" and self.problem not in (None, STAYS)
+        return self.state == FileState.UPLOADED and self.problem not in (None, STAYS)
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -8,10 +8,10 @@ import msgspec
 
 from voyado_async.clock import as_datetime
 from voyado_async.delivery import FileFamily
-from voyado_async.outbox.file_moves import FORMLESS, INCOMPLETE, WITHHELD
+from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.overview import Overview, Standing
-from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, BreakerRecord, FileRecord
+from voyado_async.outbox.states import FileState, State
+from voyado_async.outbox.store import INCOMPLETE, UNCONFIRMED, BreakerRecord, FileRecord
 from voyado_async.settings import Settings
 
 TO_CARRY = "has to be carried by hand, or withdrawn to go over the API"
@@ -114,7 +114,7 @@ def problem_of(file: FileRecord, found: Overview, breaker: BreakerRecord, plan: 
         return None if file.problem == INCOMPLETE else file.problem
     if file.family not in plan.by_hand or file.carried:
         return None
-    if file.state != "spooled":
+    if file.state != FileState.SPOOLED:
         return UNWATCHED
     # What an outage left goes back to the API when that is well; else the API takes most of it when it is back.
     goes_back = file.id in found.files_of_outage or breaker.state != "closed" or breaker.halted is not None

@@ -27,7 +27,7 @@ from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.operator_store import Action, Held, OperatorOutbox
 from voyado_async.outbox.replaying import TAKEN, Content, Plan, Road, Step
 from voyado_async.outbox.shelf import Shelf, forget_known
-from voyado_async.outbox.states import SETTLED, State
+from voyado_async.outbox.states import SETTLED, FileState, State
 from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.outbox.writer import Scrubbed
 from voyado_async.resources.action_log import filter_told, who
@@ -292,7 +292,7 @@ class Operations(OutboxView):
         action = await self._outbox.begin_action(who(), "forget", "one contact", reason)
         entries, left = 0, held
         for _ in range(ROUNDS):
-            await self._outbox.withdraw([file.name for file in left.files if file.state == "spooled"])
+            await self._outbox.withdraw([file.name for file in left.files if file.state == FileState.SPOOLED])
             await self._remove_local([file.name for file in left.files])
             entries += await self._outbox.forget(left, action)
             left = await self._outbox.held(named.lane, _id(named))
@@ -324,7 +324,7 @@ class Operations(OutboxView):
         return scrubbed
 
     def _out_of_reach(self, held: Held, scrubbed: Scrubbed) -> tuple[str, ...]:
-        at_engage = [file.name for file in held.files if file.state in ("uploaded", "imported")]
+        at_engage = [file.name for file in held.files if file.state in (FileState.UPLOADED, FileState.IMPORTED)]
         told = ["backups and exported files"]
         if at_engage:
             told.append(f"files at Engage: {', '.join(at_engage)}")
@@ -384,5 +384,5 @@ def _id(named: Address) -> str | None:
 def _refuse_under_way(held: Held) -> None:
     if held.states.get(State.SENDING):
         raise TransitionRefused("a request of this contact is under way; nothing was removed, try again in a minute")
-    if any(file.state == "uploading" for file in held.files):
+    if any(file.state == FileState.UPLOADING for file in held.files):
         raise TransitionRefused("a file with this contact is being uploaded; nothing was removed, try again later")

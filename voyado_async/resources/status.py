@@ -12,7 +12,7 @@ import msgspec
 
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import OPEN_FILES, FileState, State
 from voyado_async.outbox.store import BreakerRecord
 from voyado_async.resources.advice import TO_CARRY, Advice, Plan, advice_on, problem_of
 
@@ -113,7 +113,7 @@ def _left_on_the_road(found: Overview, plan: Plan, now: int) -> bool:
         return False
     states = (State.EXHAUSTED, State.IMPORTED) if plan.confirms else (State.EXHAUSTED,)
     since = [found.standing[state].oldest for state in states if state in found.standing]
-    since += [total.since for total in found.files if total.state in ("spooled", "uploading", "uploaded")]
+    since += [total.since for total in found.files if total.state in OPEN_FILES]
     return any(moment is not None and now - moment >= STALLED for moment in since)
 
 
@@ -186,9 +186,9 @@ def _waiting(found: Overview, breaker: BreakerRecord, plan: Plan, *, running: bo
         why = "retries used up while Engage was away" if away else f"retries used up{_reasons(mine)}"
         yield waiting(State.EXHAUSTED, count, mine.oldest, why, then)
     if count := states[State.SPOOLED]:
-        yield waiting(State.SPOOLED, count, since.get("spooled"), *_why_spooled(found, breaker, plan))
+        yield waiting(State.SPOOLED, count, since.get(FileState.SPOOLED), *_why_spooled(found, breaker, plan))
     if count := states[State.UPLOADED]:
-        uploaded = since.get("uploaded", since.get("uploading"))
+        uploaded = since.get(FileState.UPLOADED, since.get(FileState.UPLOADING))
         at = None if uploaded is None else uploaded + int(plan.imports_every * 1000)
         if unseen := sorted({str(file.problem) for file in found.open_files if file.out_of_sight}):
             why = f"nobody can see what became of their files ({', '.join(unseen)})"
@@ -227,12 +227,12 @@ def _why_pending(
 
 
 def _why_spooled(found: Overview, breaker: BreakerRecord, plan: Plan) -> tuple[str, str]:
-    problems = sorted({file.problem for file in found.open_files if file.state == "spooled" and file.problem})
+    problems = sorted({file.problem for file in found.open_files if file.state == FileState.SPOOLED and file.problem})
     if problems:
         return f"their files cannot leave ({', '.join(problems)})", "the upload is tried again"
     if not plan.uploads:
         return "no file server is set", "a person carries the files: voyado-async files --carried NAME"
-    families = {file.family for file in found.open_files if file.state == "spooled"}
+    families = {file.family for file in found.open_files if file.state == FileState.SPOOLED}
     if families and families <= plan.by_hand:
         why = f"no folder is set for {', '.join(sorted(families))}"
         if any(problem_of(file, found, breaker, plan) == TO_CARRY for file in found.open_files):

@@ -16,7 +16,7 @@ from file_servers import FileServer
 from voyado_async.delivery import Draft, FileFamily, FileForm, Message, NoFileForm
 from voyado_async.errors import InvalidEntry, OutboxUnavailable, UploadFailed
 from voyado_async.fallback.courier import Courier
-from voyado_async.fallback.plans import LOST, STAYS, FileState
+from voyado_async.fallback.plans import LOST, STAYS
 from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.spool import Spool, part_name
 from voyado_async.fallback.transfer import Transfer
@@ -24,7 +24,7 @@ from voyado_async.fallback.writing import Writing, Written
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
-from voyado_async.outbox.states import State
+from voyado_async.outbox.states import FileState, State
 from voyado_async.outbox.store import AsRead, FileRecord, Settlement
 from voyado_async.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from voyado_async.delivery import Kind
 from voyado_async.outbox.file_moves import FILE_MOVES
 from voyado_async.outbox.migrate import migrations
-from voyado_async.outbox.states import AWAY, FINAL, MOVES, SETTLED, TRANSITIONS, State, may_move
+from voyado_async.outbox.states import AWAY, FINAL, MOVES, SETTLED, TRANSITIONS, FileState, State, may_move
 
 SCHEMA = migrations()[0].sql
 
@@ -43,7 +43,7 @@ def test_the_schema_knows_the_kinds() -> None:
 
 
 def test_the_schema_knows_the_states_of_files() -> None:
-    assert check("file", "state") == set(FILE_MOVES)
+    assert check("file", "state") == set(FileState) == set(FILE_MOVES)
 
 
 def test_every_index_that_names_states_names_ones_that_exist() -> None:
