@@ -161,7 +161,7 @@ class Reads:
 
     async def contact(self, contact_id: str) -> Known[Contact]:
         """As `get_contact`, with the outbox's mark."""
-        call = Call(Operation.GET_CONTACT, ids=(("contactId", contact_id),))
+        call = Call(Operation.GET_CONTACT, ids=(("contactId", of_id(contact_id).value),))
         return await self.ask("contacts.get", call, read_contact, contact_id=contact_id)
 
     async def assignments(self, contact_id: str, channel: str | None = None) -> Assignments:
@@ -171,8 +171,8 @@ class Reads:
         """
         if channel is not None and channel not in tuple(Channel):
             raise InvalidEntry("channel", f"expected one of {', '.join(Channel)}")
-        params = () if channel is None else (("redemptionChannelType", str(channel)),)
-        call = Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", contact_id),), params=params)
+        params = () if channel is None else (("redemptionChannelType", str(Channel(channel))),)
+        call = Call(Operation.LIST_ASSIGNMENTS, ids=(("contactId", of_id(contact_id).value),), params=params)
         return Assignments.of(
             await self.ask("promotions.assignments", call, read_assignments, contact_id=contact_id, kept=True)
         )

@@ -117,7 +117,7 @@ def checked_id(path: str, value: object) -> str:
     """
     if not isinstance(value, str) or len(value) > _LONGEST or not _ID.fullmatch(value):
         raise InvalidEntry(path, "expected an id: letters, digits, and - . _ : after the first")
-    return str(value)
+    return "".join(value)  # of a subclass the text itself, whatever it says of itself
 
 
 def find(named: Address, contact_type: str | None = None) -> Call:

@@ -20,7 +20,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from voyado_async.errors import EngageError, InvalidEntry
 from voyado_async.models.contact_fields import KEY_ATTRIBUTES, PREFERENCES, check_custom_name
-from voyado_async.models.decode import Strict, exact_at, json_object, plain
+from voyado_async.models.decode import Strict, exact_at, json_object, plain, refuse_repeated_names
 from voyado_async.models.payload import Payload
 from voyado_async.models.reading import Reader
 from voyado_async.models.text import is_xml_name, legible
@@ -200,7 +200,10 @@ def _parse(
             raise InvalidEntry("", "expected text as the name of every field")
         check_custom_name(name, standard, allowed)
         attributes[name] = _scalar(legible(name), given.pop(name))
-    return strict.convert(given | ({"attributes": attributes} if attributes else {}))
+    contact, text = strict.convert(given | ({"attributes": attributes} if attributes else {}))
+    if isinstance(content, bytes):
+        refuse_repeated_names(content, text)
+    return contact, text
 
 
 def _scalar(path: str, value: object) -> Scalar:

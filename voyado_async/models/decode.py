@@ -1,14 +1,14 @@
 """From what a shop hands over to a checked struct, and from msgspec's errors to ours.
 
-Nothing is silently coerced: a number in quotes, a naive time or a misspelt field is an
-`InvalidEntry` with the field's path. No error holds a value.
+Nothing is silently coerced: a number in quotes, a naive time, a misspelt field or a name that stands twice in JSON is
+an `InvalidEntry` with the field's path. No error holds a value.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,8 @@ from voyado_async.models.text import field_path, may_hold_what_xml_cannot, path_
 T = TypeVar("T", bound=Payload)
 
 NOT_XML = "holds a character that XML cannot carry"
+
+_ESCAPED_COLON = b"\\u003"  # in either case, and a few others
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
@@ -62,7 +64,9 @@ class Strict(Generic[T]):
         """
         if isinstance(content, bytes):
             parsed = self._from_json(content)
-            return parsed, to_json(parsed)
+            text = to_json(parsed)
+            refuse_repeated_names(content, text)
+            return parsed, text
         return self.convert(plain(content))
 
     def convert(self, content: object) -> tuple[T, bytes]:
@@ -71,6 +75,9 @@ class Strict(Generic[T]):
             parsed = msgspec.convert(content, self._kind, dec_hook=decode_exact)
         except msgspec.ValidationError as error:
             raise self._refusal(error) from None
+        except UnicodeEncodeError:  # a lone surrogate, in text whose form is checked
+            refuse_what_xml_cannot_carry(content)
+            raise
         try:
             text = to_json(parsed)
         except UnicodeEncodeError:  # a lone surrogate
@@ -164,6 +171,37 @@ def not_json(text: bytes, error: Exception) -> InvalidEntry:
     return InvalidEntry("", f"is not JSON: {error}") if path is None else InvalidEntry(path, NOT_XML)
 
 
+def refuse_repeated_names(text: bytes, wire: bytes) -> None:
+    """Raises InvalidEntry with the path of a name that stands twice in one object of the JSON `text`: readers differ in
+    which of the two they take. `wire` is what was read from it: where that has as many colons, no name was left out
+    (unless a time there has an offset without one).
+    """
+    if text.count(b":") == wire.count(b":") and _ESCAPED_COLON not in text:
+        return
+    path = next(_repeated(json.loads(text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str), ""), None)
+    if path is not None:
+        raise InvalidEntry(path, "stands there twice")
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object of JSON with every name that it has, also one that is there twice."""
+
+
+def _repeated(value: object, path: str) -> Iterator[str]:
+    match value:
+        case _Pairs():
+            seen = set()
+            for name, inner in value:
+                here = field_path(path, name)
+                if name in seen:
+                    yield here
+                seen.add(name)
+                yield from _repeated(inner, here)
+        case list():
+            for index, inner in enumerate(value):
+                yield from _repeated(inner, f"{path}[{index}]")
+
+
 def refuse_what_xml_cannot_carry(content: object) -> None:
     """Raises InvalidEntry with the path of the first text that XML cannot carry; returns when there is none."""
     path = path_of_what_xml_cannot_carry(content)
@@ -178,7 +216,10 @@ def _unwrapped(value: object, path: str) -> object:
             fields = ((field.encode_name, getattr(value, field.name)) for field in msgspec.structs.fields(value))
             return _unwrapped({name: inner for name, inner in fields if inner is not msgspec.UNSET}, path)
         case Mapping():
-            return {name: _unwrapped(inner, field_path(path, str(name))) for name, inner in value.items()}
+            return {
+                "".join(name) if isinstance(name, str) else name: _unwrapped(inner, field_path(path, str(name)))
+                for name, inner in value.items()
+            }
         case list() | tuple():
             return [_unwrapped(inner, f"{path}[{index}]") for index, inner in enumerate(value)]
         case Decimal():

@@ -7,7 +7,15 @@ from typing import Any
 
 import msgspec
 
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+def _plain(value: object) -> str:
+    """msgspec's hook for what it has no form of: a subclass of str, such as a template's safe string, is text."""
+    if isinstance(value, str):
+        return "".join(value)
+    raise NotImplementedError
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 class Payload(msgspec.Struct, frozen=True):

@@ -127,7 +127,7 @@ class Writes:
 
     async def put(self, draft: Draft) -> OutboxEntry:
         """Store it, or add it to the batch around this call."""
-        _check_key(draft)
+        draft = _with_plain_key(draft)
         entry = OutboxEntry(self, draft)
         batch = self._open_batch()
         if batch is not None:
@@ -258,10 +258,11 @@ class Writes:
             await asyncio.gather(self._looking, return_exceptions=True)
 
 
-def _check_key(draft: Draft) -> None:
+def _with_plain_key(draft: Draft) -> Draft:
     """A key of the shop's own is text that every table and statement takes as it is. Raises InvalidEntry."""
     key = draft.key
     if key is None or key is draft.natural_key:
-        return
+        return draft
     if not isinstance(key, str) or not key.strip() or NOT_IN_XML.search(key):
         raise InvalidEntry("key", "expected text that is not empty, without control characters")
+    return draft if type(key) is str else msgspec.structs.replace(draft, key="".join(key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,30 @@ async def other(settings: Settings, shop: VoyadoClient) -> AsyncIterator[SqliteO
 
 async def stored(shop: VoyadoClient) -> list[int]:
     return sorted(entry.id for entry in await shop.outbox.entries())
+
+
+async def test_text_of_a_class_of_the_shops_own_is_text_wherever_it_is_given(shop: VoyadoClient) -> None:
+    """A template's safe string, and an Enum that says something else of itself."""
+
+    class Safe(str):
+        __slots__ = ()
+
+    class Till(str, Enum):  # noqa: UP042 - that is the point: its str() is not its value
+        ANNA = ANNA
+
+    entries = [
+        await shop.contacts.update(
+            Till.ANNA, {Safe("city"): Safe("Lund")}, key=Safe("sale-1"), contact_type=Safe("VIP")
+        ),
+        await shop.contacts.update(ANNA, {"city": "Lund"}, key="sale-1", contact_type="VIP"),
+        await shop.contacts.create({"email": Safe("a@b.se")}, source=Safe("POS"), store_external_id=Safe("118")),
+        await shop.contacts.change_type(Till.ANNA, Safe("VIP")),
+        await shop.promotions.redeem(Till.ANNA, channel=Safe("POS"), contact_id=Till.ANNA, key=Safe("sale-2")),
+        await shop.vouchers.redeem(Till.ANNA, contact_id=Till.ANNA),
+    ]
+    assert [entry.id for entry in entries] == [1, 1, 2, 3, 4, 5]
+    found = {entry.id: entry for entry in await shop.outbox.entries()}
+    assert {found[number].lane for number in (1, 3, 4, 5)} == {f"contact:{ANNA}"}
 
 
 # batches --------------------------------------------------------------------------------------------------------------

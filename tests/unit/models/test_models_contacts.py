@@ -168,6 +168,23 @@ def test_a_lone_surrogate_in_json_is_refused_with_its_path() -> None:
     assert refused(b'{"preferences":{},"city":"\\ud800"}').path == "city"
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b'{"city":"Lund","city":"Ystad"}', "city"),
+        (b'{"shoeSize":38,"city":"Lund","shoeSize":39}', "shoeSize"),
+        (b'{"preferences":{"acceptsSms":true,"acceptsSms":false}}', "preferences.acceptsSms"),
+    ],
+)
+def test_a_name_that_stands_twice_in_json_is_refused(text: bytes, path: str) -> None:
+    assert (refused(text).path, refused(text).reason) == (path, "stands there twice")
+
+
+def test_a_lone_surrogate_is_refused_where_the_form_is_checked() -> None:
+    for field in ("email", "mobilePhone", "gender", "birthDay"):
+        assert refused({"nick": "a", field: "\ud800"}).path == field
+
+
 def test_a_number_of_json_stays_exact_in_a_custom_attribute() -> None:
     assert to_json(parse_contact_update(b'{"size":38.50,"big":6.4e2}')) == b'{"big":640,"size":38.50}'
 

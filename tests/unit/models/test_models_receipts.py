@@ -442,9 +442,41 @@ def test_such_a_character_is_found_however_json_escapes_it(character: str) -> No
     assert refused(text.replace(b"\\uff", b"\\uFF").replace(b"\\ud", b"\\uD")).path == "items[1].articleName"
 
 
+WITH_A_FORM = ["items[1].articleName", "items[1].type", "contact.matchKeyType", "createdDate", "currency", "items"]
+
+
+@pytest.mark.parametrize("path", WITH_A_FORM)
 @pytest.mark.parametrize("character", SURROGATES, ids=ascii)
-def test_a_lone_surrogate_in_a_dict_is_refused_with_its_path(character: str) -> None:
-    assert refused(with_value("items[1].articleName", character)).path == "items[1].articleName"
+def test_a_lone_surrogate_in_a_dict_is_refused_with_its_path(character: str, path: str) -> None:
+    assert refused(with_value(path, character)).path == path
+
+
+@pytest.mark.parametrize(
+    ("once", "twice", "path"),
+    [
+        (b'"currency":', b'"currency":"EUR","currency":', "currency"),
+        (b'"currency":', b'"c\\u0075rrency" : "EUR",\n"currency":', "currency"),
+        (b'"sku":', b'"sku":"B-2","sku":', "items[0].sku"),
+        (b'"matchKey":', b'"matchKey":null,"matchKey":', "contact.matchKey"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_with_its_path(once: bytes, twice: bytes, path: str) -> None:
+    """Readers of JSON take one of the two, and not the same one."""
+    text = to_json(parse_receipt(content()))
+    assert once in text
+    error = refused(text.replace(once, twice, 1))
+    assert error.path == path
+    assert error.reason in ("stands there twice", "expected str, got null")
+
+
+def test_a_text_with_nulls_blanks_and_quoted_colons_has_no_name_twice() -> None:
+    given = with_value("items[1].articleName", 'a "b": "b":')
+    del given["taxDetails"]
+    text = to_json(parse_receipt(given))
+    spread = text.replace(b'"currency":', b'"taxDetails" : null, "currency" : ')
+    escaped = text.replace(rb"\"b\":", rb"\u0022b\u0022\u003A")
+    assert escaped != text
+    assert parse_receipt(spread) == parse_receipt(escaped) == parse_receipt(text)
 
 
 @pytest.mark.parametrize(
