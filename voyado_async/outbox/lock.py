@@ -21,6 +21,10 @@ from voyado_async.outbox.access import OWNER, Access
 TURN_WAIT = 5.0
 """Seconds that a writer waits for its turn before it is told that the outbox is unavailable (DESIGN 3)."""
 
+LAST_WAIT = 0.25
+"""Seconds that whoever has waited so long already still waits: a turn that changes hands as usual comes within some 10
+ms."""
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """What flock says on a file system that has no locks, above all one that is mounted over a network (flock(2))."""
 
@@ -122,20 +126,46 @@ class Turn:
             raise
 
     def __enter__(self) -> Turn:
+        if not self.take():
+            raise self.unavailable()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def take(self, waited: float = 0.0) -> bool:
+        """Whether it is ours now, within the time that is left to whoever has waited for so many seconds already.
+        Raises OutboxUnavailable where it cannot be asked for."""
         with self._guard:
             # Both threads share one open file, and so one lock: a lock taken here while the other thread waits would
             # be given away by it.
             if not self._queued and self._file.take():
-                return self
+                return True
             self.contended += 1
             granted = self._wanted = threading.Event()
             if not self._queued:
                 self._queue_up()
-        self._wait(granted)
-        return self
+        if granted.wait(max(TURN_WAIT - waited, LAST_WAIT)):
+            return True
+        with self._guard:
+            if granted.is_set():
+                return True
+            self._wanted = None
+        return False
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         self._file.release()
+
+    @staticmethod
+    def may_wait(waited: float) -> bool:
+        """Whether whoever has waited for so many seconds may try once more."""
+        return waited < TURN_WAIT - LAST_WAIT
+
+    def unavailable(self) -> OutboxUnavailable:
+        """What is told to whoever has waited long enough."""
+        return OutboxUnavailable(
+            f"another process has held the turn at {self._file.path} for {TURN_WAIT:g} s; nothing was written"
+        )
 
     def _queue_up(self) -> None:
         """Wait in the kernel's queue, which is fair, but not for ever. flock itself knows no time-out, so a second
@@ -145,17 +175,6 @@ class Turn:
             self._waiter = threading.Thread(target=self._serve, name="voyado-turn", daemon=True)
             self._waiter.start()
         self._calls.put(True)
-
-    def _wait(self, granted: threading.Event) -> None:
-        if granted.wait(TURN_WAIT):
-            return
-        with self._guard:
-            if granted.is_set():
-                return
-            self._wanted = None
-        raise OutboxUnavailable(
-            f"another process has held the turn at {self._file.path} for {TURN_WAIT:g} s; nothing was written"
-        )
 
     def _serve(self) -> None:
         while self._calls.get():

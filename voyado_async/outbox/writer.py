@@ -131,25 +131,31 @@ _Work = Sequence[Prepared] | Callable[[sqlite3.Connection], Any]
 """Drafts to store, or a function to run in the transaction."""
 
 
+class _NotOurTurn(Exception):
+    """Another process has the turn."""
+
+
 class _Failed:
-    """The result of a work that raised."""
+    """The result of a work that raised; or of one that had no turn, and may wait for the next one."""
 
-    __slots__ = ("error",)
+    __slots__ = ("error", "may_wait")
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, *, may_wait: bool = False) -> None:
         self.error = error
+        self.may_wait = may_wait
 
 
 class _Write:
     """One caller's part of a batch."""
 
-    __slots__ = ("done", "rows", "size", "work")
+    __slots__ = ("done", "rows", "since", "size", "work")
 
     def __init__(self, work: _Work, done: asyncio.Future[Any], rows: int, size: int = 0) -> None:
         self.work = work
         self.done = done
         self.rows = rows
         self.size = size
+        self.since = done.get_loop().time()
 
 
 class Writer:
@@ -299,7 +305,11 @@ class Writer:
         try:
             self._take_next(batch)
             works = [write.work for write in batch]
-            self._connection.post(lambda database: self._write(database, works), lambda told: self._tell(batch, told))
+            # Who stood behind a batch that waited in vain has waited with it.
+            waited = asyncio.get_running_loop().time() - batch[0].since
+            self._connection.post(
+                lambda database: self._write(database, works, waited), lambda told: self._tell(batch, told)
+            )
         except Exception as error:  # whatever it is: callers are told, and closing waits for none of them for ever
             self._tell(batch or [self._waiting.popleft()], error)
 
@@ -319,25 +329,32 @@ class Writer:
     def _tell(self, batch: list[_Write], told: list[Any] | BaseException) -> None:
         # An error of this module itself is everybody's: nobody waits for ever.
         results = [_Failed(told)] * len(batch) if isinstance(told, BaseException) else told
+        now = asyncio.get_running_loop().time()
         try:
+            again = []
             for write, result in zip(batch, results, strict=True):
                 if write.done.done():
                     continue
-                if isinstance(result, _Failed):
-                    write.done.set_exception(result.error)
-                else:
+                if not isinstance(result, _Failed):
                     write.done.set_result(result)
+                elif result.may_wait and self._turn.may_wait(now - write.since):
+                    again.append(write)
+                else:
+                    write.done.set_exception(result.error)
+            self._waiting.extendleft(reversed(again))
             if not all(isinstance(result, _Failed) for result in results):
                 self._after_commit()
         finally:
             asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _write(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
+    def _write(self, database: sqlite3.Connection, works: Sequence[_Work], waited: float = 0.0) -> list[Any]:
         """The results of the works, or why a work failed. A work that fails must not fail its neighbours: then each
         gets a transaction of its own, still before any later batch.
         """
         try:
-            return self._transact(database, works)
+            return self._transact(database, works, waited)
+        except _NotOurTurn:
+            return [_Failed(self._turn.unavailable(), may_wait=True)] * len(works)
         except sqlite3.Error as error:
             if not isinstance(error, _OF_ONE_WRITE):
                 return [_Failed(unavailable(error, self._path))] * len(works)
@@ -349,9 +366,11 @@ class Writer:
             failed = _Failed(error)
         return [failed] if len(works) == 1 else [self._write(database, [work])[0] for work in works]
 
-    def _transact(self, database: sqlite3.Connection, works: Sequence[_Work]) -> list[Any]:
+    def _transact(self, database: sqlite3.Connection, works: Sequence[_Work], waited: float) -> list[Any]:
         """One transaction, inside the turn. Drafts are stored in the order in which they were submitted."""
-        with self._turn:
+        if not self._turn.take(waited):
+            raise _NotOurTurn
+        try:
             began = self._monotonic()
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -364,5 +383,7 @@ class Writer:
                     database.execute("ROLLBACK")
                 raise
             self.held = self._monotonic() - began
+        finally:
+            self._turn.release()
         self.commits += 1
         return results

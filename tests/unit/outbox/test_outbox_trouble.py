@@ -160,6 +160,32 @@ async def test_whoever_keeps_the_turn_costs_a_writer_the_wait_and_a_clear_error(
     assert (await outbox.counts()).enqueued == 1
 
 
+async def test_who_stands_behind_somebody_that_waits_in_vain_waits_no_longer_and_no_shorter(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written while another commit waits for the turn goes with the next one; its time began before that."""
+    holder = child(HOLDER, f"{outbox.path}-turn")
+    assert line(holder) == "held"
+    monkeypatch.setattr(lock, "TURN_WAIT", 1.0)
+
+    async def write() -> float:
+        before = time.monotonic()
+        with pytest.raises(OutboxUnavailable, match="turn"):
+            await outbox.enqueue([draft()])
+        return time.monotonic() - before
+
+    writers = []
+    for _ in range(4):
+        writers.append(asyncio.create_task(write()))
+        await asyncio.sleep(0.2)
+    for waited in await asyncio.gather(*writers):
+        assert 0.7 <= waited < 1.6
+    last = [asyncio.create_task(outbox.enqueue([draft()])) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    kill(holder)
+    assert [stored.id for (stored,) in await asyncio.gather(*last)] == [1, 2]
+
+
 async def test_a_reader_waits_for_no_writer(outbox: SqliteOutbox) -> None:
     (stored,) = await outbox.enqueue([draft()])
     holder = child(HOLDER, f"{outbox.path}-turn")
