@@ -218,9 +218,11 @@ class DrainRight:
                 file.close()
                 return False
             self._file = file
-            # Who holds it is known with the right, and not only with the first thing that he writes into the outbox.
-            os.truncate(file.descriptor, 0)
-            os.pwrite(file.descriptor, b"%d" % os.getpid(), 0)
+            # Who holds it is known with the right, and not only with the first thing that he writes into the outbox. A
+            # full disk leaves it untold, and that is all.
+            with suppress(OSError):
+                os.truncate(file.descriptor, 0)
+                os.pwrite(file.descriptor, b"%d" % os.getpid(), 0)
         return True
 
     def give_up(self) -> None:

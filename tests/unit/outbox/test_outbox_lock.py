@@ -202,6 +202,18 @@ def test_a_drainer_that_is_killed_is_replaced_at_once(tmp_path: Path, stopped: b
     assert drainer_pid(path) is None
 
 
+def test_a_full_disk_keeps_nobody_from_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, content: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    path = str(tmp_path / "outbox.db-drain")
+    right = DrainRight(path)
+    assert right.take()
+    assert drainer_pid(path) == 0
+    right.give_up()
+
+
 def test_standing_by_does_not_disturb_the_holder(tmp_path: Path) -> None:
     path = str(tmp_path / "drain")
     holder = child(DRAINER, path)
