@@ -150,10 +150,13 @@ async def test_lanes_are_not_joined_while_one_has_a_request_under_way(outbox: Ou
     assert await outbox.join_lanes(lane, "x", EMAIL)
 
 
-async def test_the_joined_lane_inherits_the_rest(outbox: Outbox) -> None:
+@pytest.mark.parametrize(("of_address", "of_contact"), [(10_000, 0), (0, 10_000), (5_000, 10_000)])
+async def test_the_joined_lane_has_the_longer_rest_of_the_two(outbox: Outbox, of_address: int, of_contact: int) -> None:
     a, b = await put(outbox, draft(lane=EMAIL), draft(lane="contact:x"))
     lane = await lane_of(outbox, a)
-    await move(outbox, a, State.PENDING, State.PENDING, rest_until=START + 10_000)
+    for entry, rest in ((a, of_address), (b, of_contact)):
+        if rest:
+            await move(outbox, entry, State.PENDING, State.PENDING, rest_until=START + rest)
     assert await outbox.join_lanes(lane, "x", EMAIL)
     assert await claimed(outbox, START + 9_999) == []
     assert await claimed(outbox, START + 10_000) == [a]

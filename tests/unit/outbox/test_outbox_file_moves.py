@@ -73,6 +73,24 @@ async def fresh(path: Path) -> SqliteOutbox:
     return await open_outbox(path, base_url=BASE_URL, clock=SystemClock())
 
 
+async def test_nothing_more_comes_into_a_file_that_a_person_withdraws_while_it_is_spooled(
+    outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, call, steps = await exhausted(outbox), outbox._writer.call, [0]
+
+    async def meanwhile(work: Callable[[sqlite3.Connection], Any], rows: int = 1) -> Any:
+        done = await call(work, rows)
+        steps[0] += 1
+        if steps[0] == 3:
+            (file,) = await outbox.files(open_only=True)
+            await outbox.update_file(file.id, state="withdrawn", now=NOW, entries_to=State.EXHAUSTED)
+        return done
+
+    monkeypatch.setattr(outbox._writer, "call", meanwhile)
+    assert len(await outbox.spool_file(record(), ids)) == 2 * CHUNK
+    assert await states(outbox) == [State.EXHAUSTED] * ENTRIES
+
+
 @pytest.mark.parametrize("transactions", range(1, 5))
 async def test_a_file_whose_spooling_was_interrupted_is_incomplete_and_withdrawn(
     fresh: SqliteOutbox, monkeypatch: pytest.MonkeyPatch, transactions: int
