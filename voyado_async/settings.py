@@ -84,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: Annotated[
         str, Meta(description="Sent with every call; mandatory, of the form System/Version (ref 1.2).")
     ] = f"voyado-async/{VERSION}"
-    outbox: Annotated[str, Meta(description="The database file; told as an absolute path.")] = "outbox.db"
+    outbox: Annotated[str, Meta(description="The database file; told as an absolute path, without links.")] = "outbox.db"
     timeout: Annotated[
         float,
         Meta(
@@ -385,6 +385,9 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         return value
     if name in FORMS and not re.fullmatch(FORMS[name][0], value):
         raise _wrong(name, f"must be {FORMS[name][1]}")
+    if name == "outbox":
+        # Locks, log and spool lie beside it: whoever comes by a link (of a release, say) finds those of all others.
+        return os.path.realpath(value)
     if name in LOCAL_PATHS:
         return os.path.abspath(value)
     if name in SFTP_FOLDERS:

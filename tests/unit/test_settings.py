@@ -360,6 +360,17 @@ def test_paths_are_absolute_and_stay_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert beside.spool_path == tmp_path / "files"
 
 
+def test_an_outbox_has_one_name_by_whichever_link_it_is_reached(tmp_path: Path) -> None:
+    """Locks and spool lie beside it: two releases that link to one file would drain it twice."""
+    release, current = tmp_path / "releases" / "1", tmp_path / "current"
+    release.mkdir(parents=True)
+    (release / "outbox.db").symlink_to("../../shared/outbox.db")  # which is not there yet
+    current.symlink_to(release)
+    settings = Settings(outbox=str(current / "outbox.db"))
+    assert settings.outbox_path == tmp_path / "shared" / "outbox.db"
+    assert settings.spool_path == tmp_path / "shared" / "spool"
+
+
 def test_what_is_required_is_named_when_it_is_asked_for() -> None:
     settings = Settings(base_url=URL, api_key="k")
     assert (settings.require_base_url(), settings.require_api_key()) == (URL, "k")
