@@ -84,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: Annotated[
         str, Meta(description="Sent with every call; mandatory, of the form System/Version (ref 1.2).")
     ] = f"voyado-async/{VERSION}"
-    outbox: Annotated[str, Meta(description="The database file; told as an absolute path, without links.")] = "outbox.db"
+    outbox: Annotated[str, Meta(description="The database file; told absolute, links followed.")] = "outbox.db"
     timeout: Annotated[
         float,
         Meta(
