@@ -28,8 +28,8 @@ from voyado_async import VoyadoClient
 from voyado_async.cli.demo_books import Written, compare
 from voyado_async.cli.demo_engage import Engage, engage_process
 from voyado_async.cli.demo_shop import invite
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 
 
 @pytest.fixture

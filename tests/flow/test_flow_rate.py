@@ -13,9 +13,9 @@ from voyado_async.delivery import FileFamily
 from voyado_async.drain import rounds
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import FINAL, State
-from voyado_async.outbox.store import FileRecord, Settlement
 from voyado_async.sandbox import Sandbox, SandboxSettings
 
 RATE = 40

@@ -19,9 +19,9 @@ from voyado_async.clock import SystemClock
 from voyado_async.errors import TransitionRefused
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import EntryFilter, Settlement
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Settlement
 
 
 @pytest.fixture

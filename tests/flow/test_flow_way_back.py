@@ -16,9 +16,9 @@ from voyado_async.delivery import Draft
 from voyado_async.drain import rounds
 from voyado_async.kinds import contact_create, contact_update, receipt
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import EntryRecord, Settlement
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryRecord, Settlement
 from voyado_async.resources.status import Status
 from voyado_async.sandbox import Sandbox, SandboxSettings
 

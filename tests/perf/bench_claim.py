@@ -19,9 +19,9 @@ from perf_backlog import SHAPES, Shape, filled
 from perf_method import folder, table, verdict
 
 from voyado_async.clock import SystemClock
+from voyado_async.outbox.records import Attempt, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Settlement
 
 SMALL = 1000
 BATCH = 100

@@ -35,9 +35,9 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.events import DrainerStarted, Event
 from voyado_async.outbox import moves
 from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

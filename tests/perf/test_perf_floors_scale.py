@@ -16,10 +16,10 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Kind
 from voyado_async.outbox import choosing
 from voyado_async.outbox.chunks import CHUNK
+from voyado_async.outbox.records import Attempt, EntryFilter, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.sqlite_sending import MARKS
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, EntryFilter, Settlement
 from voyado_async.resources.outbox import OutboxView
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from voyado_async.delivery import Kind
 from voyado_async.errors import TransitionRefused
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 from voyado_async.resources.operations import Operations, Selected
 
 T = TypeVar("T")

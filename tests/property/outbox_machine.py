@@ -39,9 +39,9 @@ from voyado_async.fallback.courier import Courier
 from voyado_async.kinds import contact_create, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Operation
+from voyado_async.outbox.records import Stored
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import FINAL, State
-from voyado_async.outbox.store import Stored
 from voyado_async.settings import Settings
 
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voyado_async.delivery import Draft, FileFamily, Kind
+from voyado_async.outbox.records import Attempt, EntryFilter, FileRecord, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, EntryFilter, FileRecord, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 
 OpenOutbox = Callable[[], Awaitable[Outbox]]
 

@@ -14,9 +14,10 @@ from voyado_async.delivery import Kind
 from voyado_async.outbox import choosing
 from voyado_async.outbox.choosing import SET_BACK, listed, sources
 from voyado_async.outbox.operator_store import OperatorOutbox
+from voyado_async.outbox.records import EntryFilter, EntryRecord
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, EntryRecord, Outbox
+from voyado_async.outbox.store import Outbox
 
 HOUR = 3_600_000
 CODES = ("NotFound", "NotFound (may have happened)", "NotFound: a, b", "NotFoundAtAll", "Timeout", None)

@@ -15,9 +15,10 @@ from entries import START, StandingClock, bring_to, file_named, put, spool, stat
 from voyado_async.delivery import Draft, Kind, Message
 from voyado_async.kinds import contact_update, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import AsRead, Attempt, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

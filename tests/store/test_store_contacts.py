@@ -7,10 +7,11 @@ from entries import OpenOutbox, StandingClock, bring_to, draft, move, put
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox import sqlite_purging
+from voyado_async.outbox.records import Asked, Learned, Mark, Told
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.sqlite_facts import KNOWN_FOR
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Asked, Learned, Mark, Outbox, Told
+from voyado_async.outbox.store import Outbox
 
 DAY = 86_400_000
 MAIL = "email:anna@example.com"

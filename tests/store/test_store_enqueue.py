@@ -9,9 +9,10 @@ from entries import START, OpenOutbox, StandingClock, bring_to, draft, put, stat
 
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, EntryNotFound, KeyConflict
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.outbox.writer import MAX_ROWS
 
 

@@ -11,8 +11,9 @@ from entries import START, OpenOutbox, bring_to, claimed, draft, file, file_name
 
 from voyado_async.delivery import FileFamily, Kind
 from voyado_async.errors import TransitionRefused
+from voyado_async.outbox.records import Attempt
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Outbox
+from voyado_async.outbox.store import Outbox
 
 FILE_STATES = ("spooled", "uploading", "uploaded", "imported", "withdrawn", "lost")
 MAY = {

@@ -15,10 +15,11 @@ from voyado_async.errors import InvalidEntry, TransitionRefused
 from voyado_async.kinds import contact_create, contact_update, redeem
 from voyado_async.kinds.address import address
 from voyado_async.outbox import writer
+from voyado_async.outbox.records import EntryFilter, Learned
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Learned, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

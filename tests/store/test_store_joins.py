@@ -10,8 +10,9 @@ from entries import AWAY, START, OpenOutbox, StandingClock, bring_to, claimed, d
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox import moves
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.outbox.verify import Unfinished, lane_should_be
 
 EMAIL, PHONE, BY_ID, OTHER = "email:anna@example.com", "mobile:+46700000000", "contact:x", "contact:bo"

@@ -13,8 +13,8 @@ import pytest
 from voyado_async.clock import SystemClock
 from voyado_async.errors import VoyadoError
 from voyado_async.outbox.glance import readable_schema
+from voyado_async.outbox.records import Learned
 from voyado_async.outbox.sqlite import open_outbox
-from voyado_async.outbox.store import Learned
 
 BASE_URL = "https://shop.voyado.com"
 

@@ -10,8 +10,9 @@ from entries import START, OpenOutbox, StandingClock, bring_to, draft, move, put
 
 from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox.operator_store import OperatorOutbox
+from voyado_async.outbox.records import BreakerRecord, DrainerRecord, EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, DrainerRecord, EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 
 
 async def test_the_books_count_every_state_and_kind(outbox: Outbox) -> None:

@@ -8,8 +8,9 @@ import pytest
 from entries import START, OpenOutbox, StandingClock, bring_to, claimed, draft, move, put, state_of
 
 from voyado_async.delivery import Kind
+from voyado_async.outbox.records import Attempt, Settlement
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Attempt, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.PENDING])

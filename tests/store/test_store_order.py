@@ -6,8 +6,9 @@ import pytest
 from entries import AWAY, PROFILE, START, OpenOutbox, bring_to, claimed, draft, file_named, move, put, spool, state_of
 
 from voyado_async.delivery import Kind
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 
 ALL = frozenset(Kind)
 NONE: frozenset[Kind] = frozenset()

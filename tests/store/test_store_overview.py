@@ -7,8 +7,9 @@ from entries import START, OpenOutbox, StandingClock, bring_to, draft, move, put
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox.overview import SPAN
+from voyado_async.outbox.records import BreakerRecord, DrainerRecord
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, DrainerRecord, Outbox
+from voyado_async.outbox.store import Outbox
 
 EVERYWHERE = [*State]
 

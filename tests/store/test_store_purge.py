@@ -7,8 +7,9 @@ from entries import START, StandingClock, bring_to, draft, file, move, put, spoo
 
 from voyado_async.delivery import FileFamily, Kind
 from voyado_async.errors import EntryNotFound, KeyConflict
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 
 DAY = 86_400_000
 LATER = START + 31 * DAY

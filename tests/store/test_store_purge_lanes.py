@@ -10,8 +10,9 @@ from entries import START, StandingClock, bring_to, claimed, draft, move, put
 
 from voyado_async.delivery import Kind
 from voyado_async.outbox import moves, purging
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 
 DAY = 86_400_000
 LATER = START + 31 * DAY

@@ -15,10 +15,11 @@ from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.errors import EntryNotFound, InvalidEntry, KeyConflict, TransitionRefused
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import Attempt, EntryFilter
 from voyado_async.outbox.replaying import Step
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

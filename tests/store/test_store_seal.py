@@ -14,10 +14,10 @@ from voyado_async.delivery import Draft
 from voyado_async.kinds import contact_create, contact_update, receipt
 from voyado_async.kinds.address import address
 from voyado_async.outbox import sqlite
+from voyado_async.outbox.records import Asked, EntryFilter, Learned, Mark, Told
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Asked, EntryFilter, Learned, Mark, Told
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

@@ -9,8 +9,8 @@ import pytest
 
 from voyado_async.delivery import Kind
 from voyado_async.errors import InvalidEntry
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 from voyado_async.resources.filters import filter_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

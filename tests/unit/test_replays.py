@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from voyado_async.outbox.records import EntryRecord
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryRecord
 from voyado_async.resources.replays import PIECE, Pace, has_failed, waits
 
 

@@ -24,8 +24,8 @@ from voyado_async.errors import (
     EngageUnavailable,
     OutboxUnavailable,
 )
+from voyado_async.outbox.records import Asked, Mark
 from voyado_async.outbox.shelf import Answer, Shelf
-from voyado_async.outbox.store import Asked, Mark
 
 T = TypeVar("T")
 Marks: TypeAlias = Callable[[str], Awaitable[Mark]]

@@ -26,8 +26,8 @@ from voyado_async.models.contacts import Contact, read_contact
 from voyado_async.models.payload import to_json
 from voyado_async.models.promotions import Channel, PromotionAssignment, read_assignments
 from voyado_async.models.receipts import MatchKeyType
+from voyado_async.outbox.records import Asked
 from voyado_async.outbox.shelf import Shelf
-from voyado_async.outbox.store import Asked
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)

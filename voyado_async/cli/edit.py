@@ -11,7 +11,7 @@ from voyado_async.cli.entries import EntryReport, report_of
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import operating, run
 from voyado_async.cli.report import json_option, tell_json, tell_lines
-from voyado_async.outbox.store import EntryRecord
+from voyado_async.outbox.records import EntryRecord
 from voyado_async.settings import Settings
 
 

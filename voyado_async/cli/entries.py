@@ -19,9 +19,9 @@ from voyado_async.delivery import Kind
 from voyado_async.outbox.choosing import Listing, as_known, listed
 from voyado_async.outbox.glance import fact_of
 from voyado_async.outbox.looking import files
+from voyado_async.outbox.records import EntryFilter, EntryRecord
 from voyado_async.outbox.seal import HIDDEN, opened
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.settings import Settings
 
 COLUMNS = ("ID", "KIND", "STATE", "WRITTEN", "TURNS", "CONTACT", "REASON")

@@ -14,8 +14,8 @@ from voyado_async.cli.report import json_option, tell_json, tell_lines
 from voyado_async.cli.selection import filter_of, filter_options
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import FileRefused
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import FINAL, State
-from voyado_async.outbox.store import EntryFilter
 from voyado_async.resources.action_log import filter_told, who
 from voyado_async.settings import Settings
 

@@ -19,8 +19,8 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import looking
+from voyado_async.outbox.records import FileRecord
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import FileRecord
 from voyado_async.resources.action_log import who
 from voyado_async.settings import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from voyado_async.cli.report import moment, shown
 from voyado_async.delivery import FileFamily
+from voyado_async.outbox.records import FileRecord
 from voyado_async.outbox.states import OPEN_FILES, FileState
-from voyado_async.outbox.store import FileRecord
 from voyado_async.settings import Settings
 
 ABOUT = {

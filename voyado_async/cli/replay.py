@@ -13,7 +13,7 @@ from voyado_async.cli.progress import progress
 from voyado_async.cli.report import json_option, tell_json
 from voyado_async.cli.selected import SelectedReport, report_of, tell
 from voyado_async.cli.selection import filter_of, filter_options
-from voyado_async.outbox.store import EntryFilter
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.settings import Settings
 
 

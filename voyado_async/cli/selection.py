@@ -9,8 +9,8 @@ import click
 
 from voyado_async.cli.parameters import CONTACT, MOMENT
 from voyado_async.delivery import Kind
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 
 if TYPE_CHECKING:
     from voyado_async.kinds.address import Address

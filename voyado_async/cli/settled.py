@@ -28,8 +28,8 @@ from enum import StrEnum
 import msgspec
 
 from voyado_async.outbox.file_moves import WITHHELD
+from voyado_async.outbox.records import UNCONFIRMED
 from voyado_async.outbox.states import FINAL, FileState, State
-from voyado_async.outbox.store import UNCONFIRMED
 from voyado_async.resources.advice import TO_CARRY, UNWATCHED
 
 NOT_BY_TIME = frozenset({"host_key", "login", "folder_missing", "name_taken", "file_missing", "stays"})

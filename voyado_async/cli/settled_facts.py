@@ -10,8 +10,9 @@ from voyado_async.cli.settled import Exhausted, Facts, OpenFile, Verdict, verdic
 from voyado_async.delivery import FileForm, Message, NoFileForm
 from voyado_async.errors import InvalidEntry
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
+from voyado_async.outbox.records import UNCONFIRMED, EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.resources.advice import Plan
 from voyado_async.settings import Settings
 

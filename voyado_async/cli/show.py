@@ -15,8 +15,8 @@ from voyado_async.cli.looking import look_at
 from voyado_async.cli.opening import looking, run
 from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.outbox.looking import stands_behind
+from voyado_async.outbox.records import Attempt
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt
 from voyado_async.settings import Settings
 
 

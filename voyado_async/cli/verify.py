@@ -12,8 +12,8 @@ from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import looking, run, view
 from voyado_async.cli.report import json_option, table, tell_json, tell_lines
 from voyado_async.errors import OutboxDamaged
+from voyado_async.outbox.records import FileRecord, Finding
 from voyado_async.outbox.states import FileState
-from voyado_async.outbox.store import FileRecord, Finding
 from voyado_async.settings import Settings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from voyado_async.outbox.store import BreakerRecord
+from voyado_async.outbox.records import BreakerRecord
 
 CLOSED, OPEN, PROBING = "closed", "open", "probing"
 

@@ -36,8 +36,9 @@ from voyado_async.drain.recent import Recent
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import Event, Problem
 from voyado_async.outbox.moves import CONTACT, contact_lane
+from voyado_async.outbox.records import Asked, AsRead
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Asked, AsRead, Outbox
+from voyado_async.outbox.store import Outbox
 
 _STOPPED = RetryAt("Stopped", unknown=True, transient=False, counts=False)
 _UNSENT = RetryAt("Stopped", transient=False, counts=False)

@@ -18,7 +18,8 @@ from voyado_async.drain.gate import Gate
 from voyado_async.drain.rests import Rests
 from voyado_async.outbox.moves import CONTACT, contact_lane
 from voyado_async.outbox.operator_moves import SETTING
-from voyado_async.outbox.store import Asked, Outbox
+from voyado_async.outbox.records import Asked
+from voyado_async.outbox.store import Outbox
 
 JOIN_WAIT = 0.02
 """Seconds between two looks whether a lane that is to be joined has finished its request."""

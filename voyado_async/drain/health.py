@@ -19,7 +19,7 @@ from voyado_async.drain.breaker import OPEN, PROBING, Breaker
 from voyado_async.drain.policy import Schedule
 from voyado_async.drain.throttle import Throttle
 from voyado_async.events import BreakerChanged, Event
-from voyado_async.outbox.store import BreakerRecord
+from voyado_async.outbox.records import BreakerRecord
 
 
 class Health:

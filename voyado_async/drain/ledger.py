@@ -17,8 +17,9 @@ from voyado_async.drain.policy import Overtaken, Schedule
 from voyado_async.drain.rests import Rests
 from voyado_async.errors import OutboxUnavailable
 from voyado_async.events import AttemptMade, Event, Problems, Settled
+from voyado_async.outbox.records import DrainerRecord, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import DrainerRecord, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
+from voyado_async.outbox.records import UNCONFIRMED, Attempt, Settlement
 from voyado_async.outbox.replaying import SUPERSEDED
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, Attempt, Settlement
 
 REST = 10_000
 """A lane rests so long (ms) after an attempt whose outcome is unknown: Engage may still be working on it (DESIGN 3)."""

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 from voyado_async.clock import Clock
 from voyado_async.drain.policy import REST
-from voyado_async.outbox.store import Asked
+from voyado_async.outbox.records import Asked
 
 MOST_CHANGED = 10_000
 """Names that are known to have changed at most; where there are more, the oldest make everything before them old."""

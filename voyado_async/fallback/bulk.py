@@ -44,8 +44,9 @@ from voyado_async.fallback.overtaking import discards, left_of, pages
 from voyado_async.fallback.report import Notes
 from voyado_async.models.decode import plain
 from voyado_async.models.payload import to_json
+from voyado_async.outbox.records import AsRead, Attempt, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 from voyado_async.settings import Settings
 
 AT_MOST = 4000

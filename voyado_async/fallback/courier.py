@@ -35,8 +35,9 @@ from voyado_async.fallback.writing import Refused
 from voyado_async.kinds import registry
 from voyado_async.outbox.access import Access
 from voyado_async.outbox.file_moves import WITHHELD
+from voyado_async.outbox.records import INCOMPLETE, AsRead, Attempt, FileRecord, Settlement
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import INCOMPLETE, AsRead, Attempt, FileRecord, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 from voyado_async.settings import Settings
 
 FileForms = Callable[[Message], FileForm | NoFileForm]

@@ -23,7 +23,7 @@ from voyado_async.fallback.thread import in_thread
 from voyado_async.kinds import registry
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.operator_store import OperatorOutbox
-from voyado_async.outbox.store import EntryRecord
+from voyado_async.outbox.records import EntryRecord
 
 
 class Exported(msgspec.Struct, frozen=True):

@@ -14,9 +14,10 @@ import msgspec
 
 from voyado_async.delivery import Kind, Message
 from voyado_async.kinds import registry
+from voyado_async.outbox.records import AsRead, Attempt, Settlement
 from voyado_async.outbox.replaying import SUPERSEDED
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, Outbox, Settlement
+from voyado_async.outbox.store import Outbox
 
 PAGE = 200
 """Entries for which one question tells what is newer."""

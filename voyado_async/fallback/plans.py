@@ -11,8 +11,8 @@ from enum import StrEnum
 import msgspec
 
 from voyado_async.delivery import FileFamily
+from voyado_async.outbox.records import INCOMPLETE, STAYS, FileRecord
 from voyado_async.outbox.states import FileState
-from voyado_async.outbox.store import INCOMPLETE, STAYS, FileRecord
 
 LOST = "file_missing"
 """The problem of a file whose upload has begun and whose local copy is gone or damaged: a person has to look."""

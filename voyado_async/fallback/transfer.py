@@ -14,8 +14,9 @@ from voyado_async.fallback.plans import UploadStep
 from voyado_async.fallback.report import Notes
 from voyado_async.fallback.spool import PART, Spool, telling
 from voyado_async.fallback.thread import in_thread
+from voyado_async.outbox.records import FileRecord
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import FileRecord, Outbox
+from voyado_async.outbox.store import Outbox
 from voyado_async.settings import Settings
 
 OF_ONE_FOLDER = frozenset({"folder_missing", "refused", "no_space", "name_taken"})

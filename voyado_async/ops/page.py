@@ -16,8 +16,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from voyado_async.clock import as_datetime
 from voyado_async.ops.watch import HOURS
 from voyado_async.outbox.overview import SPAN, Flow
+from voyado_async.outbox.records import EntryRecord, FileRecord
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryRecord, FileRecord
 from voyado_async.resources.status import Status
 
 TOGETHER = 3

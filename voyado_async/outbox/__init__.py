@@ -4,6 +4,7 @@ In come drafts, out go messages; every move of an entry is a conditional update 
 endpoints. In the order of reading:
 
 states.py               every state, of entries and of files, and every move (pure)
+records.py              what is told of an outbox and to it
 store.py                what a stage may ask of an outbox          operator_store.py  and what operators may
 
 sqlite.py               the store in one SQLite file, put together from its parts; beside each, what it runs on a

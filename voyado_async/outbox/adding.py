@@ -15,9 +15,9 @@ import msgspec
 from voyado_async.delivery import REDEMPTIONS, Draft
 from voyado_async.errors import KeyConflict
 from voyado_async.outbox.moves import SQL, as_json, count_new, refresh
+from voyado_async.outbox.records import Stored
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Stored
 
 UNCOUNTED = 256
 """So many new entries are counted at a time: whoever reads the books counts the rest, in a fraction of a millisecond,

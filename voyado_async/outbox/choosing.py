@@ -16,9 +16,9 @@ import msgspec
 
 from voyado_async.outbox.looking import counts, first_written, lanes_of, struct_of
 from voyado_async.outbox.moves import SQL, as_json, contact_lane
+from voyado_async.outbox.records import EntryFilter, EntryRecord
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, EntryRecord
 
 SPAN = 5_000
 """Entries that one look takes: a few milliseconds of the reader."""

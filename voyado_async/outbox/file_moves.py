@@ -15,8 +15,8 @@ from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import moves
 from voyado_async.outbox.moves import SQL, as_json
+from voyado_async.outbox.records import INCOMPLETE, AsRead, Attempt, FileRecord
 from voyado_async.outbox.states import OPEN_FILES, FileState, State
-from voyado_async.outbox.store import INCOMPLETE, AsRead, Attempt, FileRecord
 
 FILE_MOVES: dict[str, frozenset[str]] = {
     FileState.SPOOLED: frozenset({*OPEN_FILES, FileState.WITHDRAWN, FileState.LOST}),

@@ -15,8 +15,8 @@ import msgspec
 from voyado_async.outbox.moves import SQL, contact_lane
 from voyado_async.outbox.operator_store import Action
 from voyado_async.outbox.overview import SPAN, FileTotals, Flow, Overview, Standing
+from voyado_async.outbox.records import BreakerRecord, Counts, DrainerRecord, FileRecord
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
 
 T = TypeVar("T", bound=msgspec.Struct)
 

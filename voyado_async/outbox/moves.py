@@ -15,9 +15,9 @@ import msgspec
 
 from voyado_async.delivery import Kind, Message
 from voyado_async.outbox.queries import load
+from voyado_async.outbox.records import Asked, AsRead, Attempt, Settlement
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Asked, AsRead, Attempt, Settlement
 
 SQL = load("sqlite")
 

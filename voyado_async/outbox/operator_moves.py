@@ -14,10 +14,10 @@ import msgspec
 from voyado_async.delivery import Draft, Kind, Message
 from voyado_async.outbox import moves
 from voyado_async.outbox.moves import CONTACT, SQL, as_json
+from voyado_async.outbox.records import Attempt
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Standing, Step
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import Attempt
 
 SETTING = frozenset({Kind.CONTACT_CREATE, Kind.CONTACT_UPDATE, Kind.CONTACT_TYPE})
 """Kinds that set fields of a contact."""

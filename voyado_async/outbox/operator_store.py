@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from voyado_async.delivery import Draft, Kind
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.replaying import Content, Plan, Road
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Outbox
+from voyado_async.outbox.store import Outbox
 
 if TYPE_CHECKING:
     from voyado_async.outbox.writer import Scrubbed

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord
+from voyado_async.outbox.records import BreakerRecord, Counts, DrainerRecord, FileRecord
 
 SPAN = 300_000
 """One bar of the history (ms): the schema's trigger counts in such spans."""

@@ -19,8 +19,8 @@ from typing import Protocol
 import msgspec
 
 from voyado_async.outbox.access import like
+from voyado_async.outbox.records import Mark
 from voyado_async.outbox.seal import NOT_SEALED, Seal
-from voyado_async.outbox.store import Mark
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024 * 1024

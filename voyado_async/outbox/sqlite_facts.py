@@ -12,8 +12,8 @@ import msgspec
 from voyado_async.outbox import moves
 from voyado_async.outbox.chunks import CHUNK
 from voyado_async.outbox.moves import CONTACT, SQL, as_json, contact_lane
+from voyado_async.outbox.records import Asked, BreakerRecord, DrainerRecord, Learned, Mark, Told
 from voyado_async.outbox.sqlite_file import SqliteFile
-from voyado_async.outbox.store import Asked, BreakerRecord, DrainerRecord, Learned, Mark, Told
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from voyado_async.outbox import choosing, looking
 from voyado_async.outbox.glance import in_snapshot
 from voyado_async.outbox.moves import as_json
 from voyado_async.outbox.overview import Overview
+from voyado_async.outbox.records import Attempt, Counts, EntryFilter, EntryRecord, Finding
 from voyado_async.outbox.sqlite_file import SqliteFile
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, Counts, EntryFilter, EntryRecord, Finding
 from voyado_async.outbox.verify import verify
 
 

@@ -19,10 +19,10 @@ from voyado_async.outbox.chunks import CHUNK, Chunk
 from voyado_async.outbox.moves import CONTACT, SQL, as_json
 from voyado_async.outbox.operator_moves import Prepared, Row, Watched
 from voyado_async.outbox.operator_store import Action, Held, LocalFile, Setting
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.replaying import SUPERSEDED, Content, Plan, Road, Step
 from voyado_async.outbox.sqlite_second_road import SecondRoadPart
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import EntryFilter
 from voyado_async.outbox.writer import Scrubbed
 
 FORGET = 50

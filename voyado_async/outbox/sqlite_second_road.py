@@ -12,9 +12,9 @@ from voyado_async.outbox import file_moves, looking, moves
 from voyado_async.outbox.chunks import CHUNK, SPAN, Chunk
 from voyado_async.outbox.moves import SQL, as_json, due_times
 from voyado_async.outbox.newest import LAST, Newest
+from voyado_async.outbox.records import AsRead, Attempt, FileRecord
 from voyado_async.outbox.sqlite_file import SqliteFile
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, FileRecord
 
 NEWER = 50
 """Newer writes of a contact that one look takes of each lane and road. Mostly the first few are enough."""

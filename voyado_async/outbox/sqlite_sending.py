@@ -15,9 +15,9 @@ from voyado_async.outbox import looking, moves
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.chunks import CHUNK, Chunk
 from voyado_async.outbox.moves import SQL, contact_lane, due_times
+from voyado_async.outbox.records import Asked, AsRead, Settlement, Stored
 from voyado_async.outbox.sqlite_file import SqliteFile
 from voyado_async.outbox.states import SETTLED, State
-from voyado_async.outbox.store import Asked, AsRead, Settlement, Stored
 from voyado_async.outbox.together import Together
 
 MARKS = 10

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from voyado_async.delivery import REDEMPTIONS, Kind
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.moves import SQL
+from voyado_async.outbox.records import Finding
 from voyado_async.outbox.seal import Seal
 from voyado_async.outbox.states import AWAY, State
-from voyado_async.outbox.store import Finding
 
 FEW = 10
 """So many places are named in a finding."""

@@ -23,8 +23,8 @@ from voyado_async.outbox import adding, moves
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.commit import commit
 from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.records import Stored
 from voyado_async.outbox.seal import NOT_SEALED, Seal
-from voyado_async.outbox.store import Stored
 
 T = TypeVar("T")
 

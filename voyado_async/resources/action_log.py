@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 
-from voyado_async.outbox.store import EntryFilter
+from voyado_async.outbox.records import EntryFilter
 
 NAMED = 20
 """So many ids are written down."""

@@ -10,8 +10,8 @@ from voyado_async.clock import as_datetime
 from voyado_async.delivery import FileFamily
 from voyado_async.outbox.file_moves import FORMLESS, WITHHELD
 from voyado_async.outbox.overview import Overview, Standing
+from voyado_async.outbox.records import INCOMPLETE, UNCONFIRMED, BreakerRecord, FileRecord
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import INCOMPLETE, UNCONFIRMED, BreakerRecord, FileRecord
 from voyado_async.settings import Settings
 
 TO_CARRY = "has to be carried by hand, or withdrawn to go over the API"

@@ -15,7 +15,8 @@ from voyado_async.api.reads import Found
 from voyado_async.clock import Clock
 from voyado_async.errors import OutboxUnavailable
 from voyado_async.outbox.moves import contact_lane
-from voyado_async.outbox.store import Learned, Outbox
+from voyado_async.outbox.records import Learned
+from voyado_async.outbox.store import Outbox
 
 TOGETHER = 1.0
 """Seconds for which what was found is gathered."""

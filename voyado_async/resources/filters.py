@@ -14,8 +14,8 @@ from voyado_async.delivery import Kind
 from voyado_async.errors import InvalidEntry
 from voyado_async.kinds.address import as_typed
 from voyado_async.models.receipts import MatchKeyType
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter
 
 Word = TypeVar("Word", bound=StrEnum)
 

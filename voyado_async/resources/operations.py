@@ -25,10 +25,10 @@ from voyado_async.models.payload import to_json
 from voyado_async.models.receipts import MatchKeyType
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.operator_store import Action, Held, OperatorOutbox
+from voyado_async.outbox.records import EntryFilter, EntryRecord
 from voyado_async.outbox.replaying import TAKEN, Content, Plan, Road, Step
 from voyado_async.outbox.shelf import Shelf, forget_known
 from voyado_async.outbox.states import SETTLED, FileState, State
-from voyado_async.outbox.store import EntryFilter, EntryRecord
 from voyado_async.outbox.writer import Scrubbed
 from voyado_async.resources.action_log import filter_told, who
 from voyado_async.resources.advice import Plan as Outlook

@@ -7,7 +7,8 @@ from typing import Unpack
 from voyado_async.clock import Clock
 from voyado_async.outbox.lock import drainer_pid
 from voyado_async.outbox.overview import Overview
-from voyado_async.outbox.store import Attempt, EntryFilter, EntryRecord, FileRecord, Finding, Outbox
+from voyado_async.outbox.records import Attempt, EntryFilter, EntryRecord, FileRecord, Finding
+from voyado_async.outbox.store import Outbox
 from voyado_async.resources.advice import Plan
 from voyado_async.resources.filters import Filters, filter_of
 from voyado_async.resources.status import HOUR_OF_SPANS, Status, status_of

@@ -10,9 +10,9 @@ from voyado_async.clock import Clock
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox.lock import is_drained
 from voyado_async.outbox.operator_store import OperatorOutbox
+from voyado_async.outbox.records import EntryFilter, EntryRecord
 from voyado_async.outbox.replaying import Content, Plan, Road, Step
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, EntryRecord
 
 PIECE = 100
 """Entries of one transaction."""

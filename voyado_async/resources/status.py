@@ -12,8 +12,8 @@ import msgspec
 
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
+from voyado_async.outbox.records import BreakerRecord
 from voyado_async.outbox.states import OPEN_FILES, FileState, State
-from voyado_async.outbox.store import BreakerRecord
 from voyado_async.resources.advice import TO_CARRY, Advice, Plan, advice_on, problem_of
 
 STALLED = 60_000

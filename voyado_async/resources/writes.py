@@ -16,8 +16,9 @@ from voyado_async.errors import ClientClosed, InvalidEntry, OutboxUnavailable, T
 from voyado_async.events import Enqueued, Event
 from voyado_async.models.text import NOT_IN_XML
 from voyado_async.outbox.moves import CONTACT
+from voyado_async.outbox.records import Stored
 from voyado_async.outbox.states import SETTLED, State
-from voyado_async.outbox.store import Outbox, Stored
+from voyado_async.outbox.store import Outbox
 from voyado_async.outbox.writer import MAX_BYTES, MOST_TOGETHER
 
 LOOK_EVERY = 0.02

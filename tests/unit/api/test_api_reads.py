@@ -28,9 +28,9 @@ from voyado_async.errors import (
 from voyado_async.events import Event, Problem, Problems, ProblemSolved
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Call, Operation
+from voyado_async.outbox.records import Asked, Mark
 from voyado_async.outbox.shelf import Answer as Kept
 from voyado_async.outbox.shelf import Shelf
-from voyado_async.outbox.store import Asked, Mark
 
 CONTACT = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 OTHER = "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"

@@ -10,8 +10,8 @@ import pytest
 from cli_calls import Call, In
 
 from voyado_async.cli import enqueue
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.sqlite import SqliteOutbox
-from voyado_async.outbox.store import EntryFilter
 
 PAYLOADS = Path(__file__).parents[3] / "samples" / "payloads"
 RECEIPT = (PAYLOADS / "receipt_purchase.json").read_text(encoding="utf-8")

@@ -16,9 +16,9 @@ from voyado_async.delivery import FileFamily
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
 from voyado_async.outbox import looking
+from voyado_async.outbox.records import FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import FileRecord, Settlement
 from voyado_async.settings import Settings
 
 NAME = "20250314093000_12_contacts.xml"

@@ -22,9 +22,9 @@ from voyado_async.delivery import Delivered, FileFamily, NotAllowed, Rejected, S
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
 from voyado_async.outbox import choosing
+from voyado_async.outbox.records import Attempt, BreakerRecord, FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, BreakerRecord, FileRecord, Settlement
 
 RECEIPT = (Path(__file__).parents[3] / "samples" / "payloads" / "receipt_purchase.json").read_bytes()
 CONTACT = "f2a7c6d4-8b13-4e59-a0d2-6e91b7c35a08"

@@ -19,9 +19,9 @@ from cli_calls import BASE_URL, Call, In
 from voyado_async.kinds import contact_update, redeem
 from voyado_async.kinds.address import address
 from voyado_async.outbox.lock import DrainRight
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 ANNA = "f2a7c6d4-8b13-4e59-a0d2-6e91b7c35a08"
 
@@ -235,7 +235,7 @@ def test_a_replay_stops_when_too_many_fail_again(call: Call, home: Path, in_outb
         "import asyncio, sys\n"
         "from voyado_async.clock import SystemClock\n"
         "from voyado_async.outbox.sqlite import open_outbox\n"
-        "from voyado_async.outbox.store import Settlement\n"
+        "from voyado_async.outbox.records import Settlement\n"
         "from voyado_async.outbox.states import State\n"
         "async def main():\n"
         f"    outbox = await open_outbox({str(home / 'outbox.db')!r}, base_url={BASE_URL!r}, clock=SystemClock())\n"

@@ -13,9 +13,9 @@ from cli_calls import Call, In
 from voyado_async.cli.program import COMMANDS
 from voyado_async.kinds import contact_create, contact_update, receipt
 from voyado_async.kinds.address import as_typed
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 MAIL, PHONE, NAME, NUMBER = "anna.planted@example.com", "+46700999888", "Plantedsson", "8509991234"
 PLANTED = (MAIL, "anna.planted", PHONE, "700999888", NAME, NUMBER)

@@ -16,9 +16,9 @@ from voyado_async.delivery import Draft, FileFamily
 from voyado_async.kinds import contact_type, contact_update
 from voyado_async.kinds.address import address
 from voyado_async.outbox.file_moves import WITHHELD
+from voyado_async.outbox.records import UNCONFIRMED, BreakerRecord, DrainerRecord, FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, BreakerRecord, DrainerRecord, FileRecord, Settlement
 from voyado_async.settings import Settings
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"

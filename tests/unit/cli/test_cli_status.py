@@ -23,8 +23,8 @@ from voyado_async.cli.status import Limits, passed
 from voyado_async.cli.status_lines import lines_in, lines_of
 from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.outbox.overview import HOUR, SPAN, FileTotals, Flow, Overview, Standing
+from voyado_async.outbox.records import BreakerRecord, Counts, DrainerRecord, FileRecord, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import BreakerRecord, Counts, DrainerRecord, FileRecord, Settlement
 from voyado_async.resources.advice import Advice, Plan
 from voyado_async.resources.status import Status, status_of
 from voyado_async.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from voyado_async.api.reads import Found
 from voyado_async.clock import SystemClock
 from voyado_async.errors import OutboxUnavailable
-from voyado_async.outbox.store import Asked, Learned
+from voyado_async.outbox.records import Asked, Learned
 from voyado_async.resources import contact_ids
 from voyado_async.resources.contact_ids import ContactIds
 

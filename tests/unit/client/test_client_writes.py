@@ -12,9 +12,9 @@ import pytest
 
 from voyado_async import InvalidEntry, KeyConflict, OutboxUnavailable, Settings, TransitionRefused, VoyadoClient
 from voyado_async.clock import SystemClock
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 from voyado_async.outbox.writer import MOST_TOGETHER
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"

@@ -14,9 +14,9 @@ from voyado_async.drain.beside import SecondRoad
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.events import AttemptMade, Event, Settled
+from voyado_async.outbox.records import Attempt, EntryRecord, FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, EntryRecord, FileRecord, Settlement
 
 SCHEDULE = Schedule((10_000, 30_000, 60_000, 300_000), 8)
 UNWELL = RetryAt("http_503", 503, unknown=True)

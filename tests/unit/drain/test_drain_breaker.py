@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voyado_async.drain.breaker import CLOSED, OPEN, PROBING, Breaker
-from voyado_async.outbox.store import BreakerRecord
+from voyado_async.outbox.records import BreakerRecord
 
 DELAYS = (10_000, 30_000, 60_000, 300_000)
 

@@ -13,8 +13,8 @@ from voyado_async.delivery import Delivered, Draft, Kind, LookUp, Message, Outco
 from voyado_async.errors import TransitionRefused
 from voyado_async.kinds import contact_update, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

@@ -26,8 +26,8 @@ from voyado_async.delivery import (
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxSealed, OutboxUnavailable
 from voyado_async.events import BreakerChanged, DrainerStarted, DrainerStopped, Problem, ProblemSolved
+from voyado_async.outbox.records import UNCONFIRMED, AsRead, BreakerRecord, DrainerRecord, Learned, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import UNCONFIRMED, AsRead, BreakerRecord, DrainerRecord, Learned, Settlement
 from voyado_async.outbox.together import Together
 
 HOUR = 3600.0

@@ -12,7 +12,8 @@ from voyado_async.delivery import Kind, Message, SameContact
 from voyado_async.drain.gate import Gate
 from voyado_async.drain.hands import Hands
 from voyado_async.drain.rests import Rests
-from voyado_async.outbox.store import Asked, Outbox
+from voyado_async.outbox.records import Asked
+from voyado_async.outbox.store import Outbox
 
 EMAIL, ANNA = 1, 2
 """The lane of an address, and that of the contact whom it turns out to be."""

@@ -6,8 +6,8 @@ import pytest
 from drain_world import ANNA, REFUSED, UNWELL, World
 
 from voyado_async.delivery import Delivered, Kind, LookUp, Message, Outcome, Rejected, SameContact
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 EMAIL = "email:anna@example.com"
 

@@ -9,8 +9,8 @@ import pytest
 
 from voyado_async.delivery import Delivered, Kind, Message, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.drain.policy import REST, Overtaken, Schedule, settle, skip
+from voyado_async.outbox.records import UNCONFIRMED, Attempt, Settlement
 from voyado_async.outbox.states import State, may_move
-from voyado_async.outbox.store import UNCONFIRMED, Attempt, Settlement
 
 NOW = 1_700_000_000_000
 SCHEDULE = Schedule((10_000, 30_000, 60_000, 300_000), 8)

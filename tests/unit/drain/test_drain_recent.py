@@ -12,8 +12,8 @@ from fakes import FakeClock
 from voyado_async.delivery import Delivered, Kind, Message, Outcome, Rejected, SameContact
 from voyado_async.drain import recent
 from voyado_async.drain.recent import Recent, still_so
+from voyado_async.outbox.records import Asked, Learned, Settlement
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Asked, Learned, Settlement
 
 EMAIL, NEW = "email:anna@example.com", "email:new@example.com"
 TTL = 30.0

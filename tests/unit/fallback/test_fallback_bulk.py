@@ -33,9 +33,9 @@ from voyado_async.fallback.courier import Courier
 from voyado_async.fallback.report import CourierReport
 from voyado_async.kinds import contact_create, contact_type, contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import EntryFilter, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Settlement
 from voyado_async.settings import Settings
 
 PERIOD = 3_600_000

@@ -23,9 +23,9 @@ from voyado_async.fallback.transfer import Transfer
 from voyado_async.fallback.writing import Writing, Written
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, registry
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import AsRead, FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import FileState, State
-from voyado_async.outbox.store import AsRead, FileRecord, Settlement
 from voyado_async.settings import Settings
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"

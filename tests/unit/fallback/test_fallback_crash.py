@@ -19,9 +19,9 @@ from file_servers import FileServer
 from voyado_async.clock import SystemClock
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 ENTRIES = 250
 """More than one chunk of a commit."""

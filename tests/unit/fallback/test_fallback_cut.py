@@ -14,9 +14,9 @@ from voyado_async.clock import SystemClock
 from voyado_async.fallback.courier import Courier
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 CUTS = 10
 """In each direction, spread over the whole session."""

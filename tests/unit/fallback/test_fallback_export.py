@@ -16,9 +16,9 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import EntryFilter, Learned, Settlement
 from voyado_async.outbox.sqlite import open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Learned, Settlement
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
 COUPON = "e7f30b85-14a9-4d62-b0c8-2f6d5a9e7713"

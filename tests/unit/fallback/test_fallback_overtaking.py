@@ -16,9 +16,9 @@ from voyado_async.delivery import BulkTaken, Draft, Kind, Message, Outcome
 from voyado_async.fallback.courier import Courier
 from voyado_async.kinds import contact_create, contact_update
 from voyado_async.kinds.address import address
+from voyado_async.outbox.records import FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import FileRecord, Settlement
 from voyado_async.resources.operations import Operations
 from voyado_async.settings import Settings
 

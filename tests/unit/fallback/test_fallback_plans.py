@@ -10,8 +10,8 @@ import pytest
 from voyado_async.delivery import FileFamily
 from voyado_async.fallback import plans
 from voyado_async.fallback.plans import INCOMPLETE, LOST, STAYS, UploadStep
+from voyado_async.outbox.records import FileRecord
 from voyado_async.outbox.states import FileState
-from voyado_async.outbox.store import FileRecord
 
 HOUR = 3_600_000
 FOLDERS: dict[FileFamily, str | None] = {

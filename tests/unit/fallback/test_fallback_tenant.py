@@ -24,9 +24,9 @@ from voyado_async.fallback.writing import Written
 from voyado_async.kinds import contact_update
 from voyado_async.kinds.address import address
 from voyado_async.models.receipts import parse_receipt
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 from voyado_async.settings import Settings
 
 XSL = 'version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform"'

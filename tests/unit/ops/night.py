@@ -9,9 +9,9 @@ import aiohttp
 from voyado_async.delivery import Draft, FileFamily, Kind
 from voyado_async.ops.metrics import Metrics
 from voyado_async.ops.pulse import Pulse
+from voyado_async.outbox.records import Attempt, BreakerRecord, DrainerRecord, FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Attempt, BreakerRecord, DrainerRecord, FileRecord, Settlement
 
 BASE_URL = "https://shop.example"
 QUARTER = 900_000

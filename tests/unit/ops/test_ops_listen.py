@@ -14,8 +14,8 @@ from voyado_async.events import AttemptMade, DrainerStarted, Settled
 from voyado_async.ops.listen import HEADERS, bytes_on_disk, listening_socket
 from voyado_async.ops.page import chart
 from voyado_async.outbox.overview import SPAN, Flow
+from voyado_async.outbox.records import BreakerRecord
 from voyado_async.outbox.sqlite import SqliteOutbox
-from voyado_async.outbox.store import BreakerRecord
 
 PATHS = ("/", "/metrics", "/healthz", "/readyz")
 

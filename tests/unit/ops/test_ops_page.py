@@ -8,9 +8,9 @@ import pytest
 from chromium import browsing, installed
 from night import Seen, sale
 
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 BROWSER = installed()
 

@@ -8,8 +8,8 @@ from night import NightClock
 
 from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Enqueued, Problem, ProblemSolved
 from voyado_async.ops.pulse import Pulse, Signs, not_ready, stuck
+from voyado_async.outbox.records import BreakerRecord
 from voyado_async.outbox.sqlite import SqliteOutbox
-from voyado_async.outbox.store import BreakerRecord
 
 WELL = Signs(
     draining=True, drained=True, due_for=0, moved_for=0, probe_late_for=None, held_back=False, patience=125

@@ -19,8 +19,8 @@ from voyado_async.ops.pulse import Pulse
 from voyado_async.ops.systemd import Systemd
 from voyado_async.ops.watch import Watch, beat
 from voyado_async.outbox.overview import Overview
+from voyado_async.outbox.records import BreakerRecord
 from voyado_async.outbox.sqlite import SqliteOutbox
-from voyado_async.outbox.store import BreakerRecord
 
 
 class Unit:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from voyado_async import Settings, VoyadoClient
+from voyado_async.outbox.records import Mark
 from voyado_async.outbox.shelf import Answer, Shelf
-from voyado_async.outbox.store import Mark
 from voyado_async.outbox.wake import socket_path
 
 BASE_URL = "http://127.0.0.1:9"

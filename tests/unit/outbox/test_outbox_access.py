@@ -20,9 +20,9 @@ from voyado_async.errors import ConfigurationError
 from voyado_async.fallback.spool import Spool
 from voyado_async.outbox.access import OWNER, Access, like
 from voyado_async.outbox.lock import DrainRight
+from voyado_async.outbox.records import Mark
 from voyado_async.outbox.shelf import Answer, Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
-from voyado_async.outbox.store import Mark
 from voyado_async.outbox.wake import Listener
 
 MEMBER = Path(__file__).with_name("group_member.py")

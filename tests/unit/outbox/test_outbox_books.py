@@ -9,9 +9,9 @@ from children import draft
 
 from voyado_async.outbox import moves
 from voyado_async.outbox.adding import UNCOUNTED
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 FAR = 1 << 60
 

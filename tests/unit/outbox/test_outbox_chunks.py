@@ -12,9 +12,9 @@ from children import BASE_URL, draft
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.outbox.chunks import CHUNK, Chunk, fewest, next_chunk
+from voyado_async.outbox.records import AsRead, Attempt, EntryFilter, FileRecord
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import AsRead, Attempt, EntryFilter, FileRecord
 
 
 @pytest.mark.parametrize(

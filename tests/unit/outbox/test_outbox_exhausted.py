@@ -8,9 +8,9 @@ import pytest
 
 from voyado_async.delivery import Draft, Kind
 from voyado_async.outbox import sqlite_second_road
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 
 async def written(outbox: SqliteOutbox, *lanes: str) -> list[int]:

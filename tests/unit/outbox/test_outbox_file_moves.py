@@ -15,9 +15,9 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import FileFamily
 from voyado_async.errors import TransitionRefused
 from voyado_async.outbox import file_moves, sqlite_second_road
+from voyado_async.outbox.records import FileRecord, Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import FileRecord, Settlement
 
 ENTRIES = 7
 CHUNK = 2

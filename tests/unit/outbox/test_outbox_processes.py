@@ -17,8 +17,8 @@ from children import BASE_URL, ROOT, child, draft, end, kill, line
 
 from voyado_async.clock import SystemClock
 from voyado_async.errors import ClientClosed
+from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
-from voyado_async.outbox.store import EntryFilter
 
 WRITERS = 8
 WRITES = 25

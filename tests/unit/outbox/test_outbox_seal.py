@@ -15,10 +15,10 @@ from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import KeyConflict, OutboxDamaged, OutboxSealed
 from voyado_async.outbox.moves import SQL, messages
+from voyado_async.outbox.records import EntryFilter, Settlement
 from voyado_async.outbox.seal import NOT_SEALED, SEALED, Seal, opened, renewed
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import EntryFilter, Settlement
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 BODY = b'{"street":"PlantedStreet 1"}'

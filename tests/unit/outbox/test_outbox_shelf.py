@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from voyado_async.outbox import shelf as shelf_module
+from voyado_async.outbox.records import Mark
 from voyado_async.outbox.shelf import Answer, Shelf, forget_known
-from voyado_async.outbox.store import Mark
 
 ANNA, BO = "contact:anna", "contact:bo"
 ANSWER = Answer(b'[{"id":"a-1"}]', 1_741_944_600_000, Mark(2, 7))
@@ -188,7 +188,7 @@ async def test_readers_meet_whole_answers_while_other_processes_write(shelf: She
     code = (
         "import asyncio, sys\n"
         "from voyado_async.outbox.shelf import Answer, Shelf\n"
-        "from voyado_async.outbox.store import Mark\n"
+        "from voyado_async.outbox.records import Mark\n"
         "async def main():\n"
         "    shelf = Shelf(sys.argv[1], 'https://engage.test')\n"
         "    for n in range(300):\n"

@@ -18,9 +18,9 @@ from full_disk import fill
 from voyado_async.clock import SystemClock
 from voyado_async.errors import ConfigurationError, OutboxUnavailable, VoyadoError
 from voyado_async.outbox import lock
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
 from voyado_async.outbox import sqlite_file, writer
 from voyado_async.outbox.lock import LockFile
+from voyado_async.outbox.records import Settlement
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
-from voyado_async.outbox.store import Settlement
 
 
 def left_running(before: set[threading.Thread]) -> list[threading.Thread]:
