@@ -12,7 +12,8 @@ sqlite.py               the store in one SQLite file, put together from its part
   sqlite_file.py          the open file under all of them          making.py          how it is made, migrate.py
   sqlite_sending.py       the way by the API                       moves.py           adding.py
   sqlite_second_road.py   by file or bulk request                  file_moves.py      newest.py (pure)
-  sqlite_operator.py      replay, discard, edit, forget            operator_moves.py  replaying.py (pure), forgetting.py
+  sqlite_operator.py      replay, discard, edit                    operator_moves.py  replaying.py (pure)
+  sqlite_forgetting.py    one contact's data leaves                forgetting.py
   sqlite_purging.py       what is finished and old leaves          purging.py
   sqlite_looking.py       entries and books                        looking.py         choosing.py
   sqlite_facts.py         what is known of contacts, who drains

@@ -11,13 +11,14 @@ from voyado_async.errors import ConfigurationError
 from voyado_async.outbox.access import OWNER, Access
 from voyado_async.outbox.glance import readable_schema
 from voyado_async.outbox.sqlite_facts import FactsPart
+from voyado_async.outbox.sqlite_forgetting import ForgettingPart
 from voyado_async.outbox.sqlite_looking import LookingPart
 from voyado_async.outbox.sqlite_operator import OperatorPart
 from voyado_async.outbox.sqlite_purging import PurgingPart
 from voyado_async.outbox.sqlite_sending import SendingPart
 
 
-class SqliteOutbox(SendingPart, OperatorPart, PurgingPart, LookingPart, FactsPart):
+class SqliteOutbox(SendingPart, OperatorPart, ForgettingPart, PurgingPart, LookingPart, FactsPart):
     """See `store.Outbox` and `operator_store.OperatorOutbox` for the promises."""
 
 

@@ -1,13 +1,16 @@
-"""Reads of entries and books, in SQLite. Nothing here writes."""
+"""Reads of entries, of the books and of the whole outbox in SQLite. Nothing here writes to it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 from voyado_async.delivery import Kind
 from voyado_async.errors import EntryNotFound, OutboxDamaged
 from voyado_async.outbox import choosing, looking
+from voyado_async.outbox.backup import copy
 from voyado_async.outbox.glance import in_snapshot
 from voyado_async.outbox.moves import as_json
 from voyado_async.outbox.overview import Overview
@@ -18,7 +21,7 @@ from voyado_async.outbox.verify import verify
 
 
 class LookingPart(SqliteFile):
-    """See `store.Outbox` for the promises."""
+    """See `store.Outbox` and, of `backup`, `operator_store.OperatorOutbox` for the promises."""
 
     async def get(self, entry_id: int) -> EntryRecord:
         rows = await self._rows("records", ids=as_json([entry_id]))
@@ -73,3 +76,6 @@ class LookingPart(SqliteFile):
 
     async def data_version(self) -> int:
         return int((await self._read(lambda c: c.execute("PRAGMA data_version").fetchone()))[0])
+
+    async def backup(self, target: Path) -> None:
+        await asyncio.to_thread(copy, self.path, target)
