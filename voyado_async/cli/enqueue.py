@@ -13,12 +13,12 @@ from voyado_async.cli.failure import Failure, Problem
 from voyado_async.cli.input_file import Item, cut
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.opening import run, writing
-from voyado_async.cli.parameters import CONTACT_TYPE, ID
+from voyado_async.cli.parameters import CONTACT, CONTACT_ID, CONTACT_TYPE, ID
 from voyado_async.cli.report import json_option, tell_json
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import InvalidEntry, KeyConflict, OutboxUnavailable
 from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem
-from voyado_async.kinds.address import address
+from voyado_async.kinds.address import Address
 from voyado_async.models import Channel, RedeemBy
 from voyado_async.outbox.states import State
 from voyado_async.outbox.writer import MAX_BYTES, MOST_TOGETHER
@@ -55,7 +55,6 @@ def enqueue() -> None:
 
 file_argument = click.argument("file", type=click.File("rb"))
 CHANNEL = click.Choice([channel.value for channel in Channel], case_sensitive=False)
-contact_option = click.option("--contact", type=ID, required=True, metavar="GUID", help="The contact's id.")
 
 
 @enqueue.command("redeem")
@@ -63,7 +62,7 @@ contact_option = click.option("--contact", type=ID, required=True, metavar="GUID
 @click.option("--channel", type=CHANNEL, required=True, help="Where it was redeemed.")
 @click.option(
     "--contact",
-    type=ID,
+    type=CONTACT_ID,
     metavar="GUID",
     help="The contact's id. Give it wherever it is known: only then can an unknown outcome be looked up.",
 )
@@ -77,7 +76,7 @@ def enqueue_redeem(invocation: Invocation, assignment: str, channel: str, contac
 @enqueue.command("redeem-code")
 @click.option("--code", type=ID, required=True, metavar="ID", help="The code's id.")
 @click.option("--channel", type=CHANNEL, required=True, help="Where it was redeemed.")
-@click.option("--contact", type=ID, metavar="GUID", help="The contact's id, wherever it is known.")
+@click.option("--contact", type=CONTACT_ID, metavar="GUID", help="The contact's id, wherever it is known.")
 @json_option
 @pass_invocation
 def enqueue_redeem_code(invocation: Invocation, code: str, channel: str, contact: str | None, as_json: bool) -> None:
@@ -89,7 +88,7 @@ def enqueue_redeem_code(invocation: Invocation, code: str, channel: str, contact
 @enqueue.command("voucher")
 @click.option("--voucher", type=ID, required=True, metavar="ID", help="The reward voucher's id.")
 @click.option(
-    "--contact", type=ID, metavar="GUID", help="The contact's id, wherever it is known; API version 2 needs it."
+    "--contact", type=CONTACT_ID, metavar="GUID", help="The contact's id, wherever it is known; API version 2 needs it."
 )
 @json_option
 @pass_invocation
@@ -100,14 +99,20 @@ def enqueue_voucher(invocation: Invocation, voucher: str, contact: str | None, a
 
 
 @enqueue.command("contact")
-@contact_option
+@click.option(
+    "--contact",
+    "named",
+    type=CONTACT,
+    required=True,
+    metavar="CONTACT",
+    help="Its id, its e-mail address, or as in memberNumber:1234. All but the id are looked up at delivery.",
+)
 @file_argument
 @json_option
 @pass_invocation
-def enqueue_contact(invocation: Invocation, contact: str, file: BinaryIO, as_json: bool) -> None:
+def enqueue_contact(invocation: Invocation, named: Address, file: BinaryIO, as_json: bool) -> None:
     """Update a contact with the fields of FILE. Null clears a field."""
     allowed = invocation.settings().contact_attributes
-    named = address(contact_id=contact)
     _store_file(invocation, file, as_json, lambda text: contact_update.draft(named, text, allowed=allowed))
 
 
@@ -126,7 +131,7 @@ def enqueue_new_contact(invocation: Invocation, file: BinaryIO, as_json: bool) -
 
 
 @enqueue.command("contact-type")
-@contact_option
+@click.option("--contact", type=CONTACT_ID, required=True, metavar="GUID", help="The contact's id.")
 @click.argument("contact_type_id", metavar="TYPE", type=CONTACT_TYPE)
 @json_option
 @pass_invocation

@@ -48,6 +48,24 @@ class _Contact(click.ParamType["Address"]):
             self.fail(f"{error.reason}. Or give an e-mail address, or as in memberNumber:1234", param, ctx)
 
 
+class _ContactId(click.ParamType[str]):
+    """A contact that only its id can name."""
+
+    name = "id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from voyado_async.kinds.address import as_typed  # here: see above
+        from voyado_async.models.receipts import MatchKeyType
+
+        try:
+            named = as_typed(value)
+        except InvalidEntry as error:
+            self.fail(error.reason, param, ctx)
+        if named.type is not MatchKeyType.CONTACT_ID:
+            self.fail(f"only its id can name the contact here, not its {named.type}", param, ctx)
+        return named.value
+
+
 class _ContactType(click.ParamType[str]):
     """The id of a contact type."""
 
@@ -107,6 +125,7 @@ def _span(text: str) -> timedelta | None:
 
 ID = _Id()
 CONTACT = _Contact()
+CONTACT_ID = _ContactId()
 CONTACT_TYPE = _ContactType()
 MOMENT = _Moment()
 DURATION = _Duration()

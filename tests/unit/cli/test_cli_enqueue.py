@@ -110,6 +110,38 @@ def test_a_bad_element_of_an_array_is_told_by_line_and_place(call: Call) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("contact", "lane"),
+    [
+        (CONTACT, f"contact:{CONTACT.lower()}"),
+        ("anna@example.com", "email:***"),
+        ("memberNumber:1234", "memberNumber:***"),
+    ],
+)
+def test_an_update_names_its_contact_as_every_command_does(contact: str, lane: str, call: Call) -> None:
+    assert call("enqueue", "contact", "--contact", contact, "-", stdin='{"city": "Lund"}').exit_code == 0
+    assert json.loads(call("list", "--json").stdout)["entries"][0]["contact"] == lane
+
+
+@pytest.mark.parametrize("contact", ["memberNumber:1234", "anna@example.com"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["contact-type", "Employee"],
+        ["redeem", "--assignment", "A1", "--channel", "POS"],
+        ["redeem-code", "--code", "C1", "--channel", "POS"],
+        ["voucher", "--voucher", "V1"],
+    ],
+)
+def test_where_only_an_id_can_name_a_contact_nothing_else_is_taken_for_one(
+    command: list[str], contact: str, call: Call, home: Path
+) -> None:
+    refused = call("enqueue", *command, "--contact", contact)
+    assert refused.exit_code == 2
+    assert "only its id can name the contact here" in refused.stderr
+    assert list(home.iterdir()) == []
+
+
 def test_no_value_of_a_bad_item_is_shown(call: Call) -> None:
     result = call("enqueue", "new-contact", "-", stdin='{"email": "anna@example.com", "birthDay": "19910617"}')
     assert result.exit_code == 1
