@@ -164,9 +164,11 @@ class VoyadoClient:
         self._reads = Reads(direct, clock=self._clock, cache_ttl=settings.cache_ttl, mark=outbox.mark, shelf=shelf)
         stack.push_async_callback(self._reads.close)
         if self._drain:
-            from voyado_async.fallback.tenant import Tenant  # here: it brings lxml
+            from voyado_async.fallback.spool import Spool  # here: they bring lxml
+            from voyado_async.fallback.tenant import Tenant
 
             tenant = await asyncio.to_thread(Tenant.of, settings)
+            await asyncio.to_thread(Spool(settings.spool_path, tenant, Access(settings.gid)).make)
             http = await self._http(stack, settings.concurrency)
             carrier = EngageCarrier(http, routes, contact_key=settings.contact_key)
             make = partial(self._make_drainer, outbox, carrier, tenant, EngageBulk(http, routes))

@@ -65,6 +65,17 @@ FORMS: dict[str, tuple[str, str]] = {
 """Texts that must have a certain form, and how to say so."""
 
 
+MOST_DAYS = 36_500
+LONGEST = MOST_DAYS * 86_400
+"""Days and seconds at most. A hundred years are as good as for ever, and every clock and database can count them."""
+
+MOST = 1_000_000
+"""How often at most."""
+
+SLOWEST = 0.001
+"""Requests a second at least: one in a quarter of an hour. To stop sending, stop the drainer."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, checked. Durations are seconds and may be fractions; a path may be a `Path`.
 
@@ -89,22 +100,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             gt=0,
+            le=LONGEST,
             description="Seconds for one request, from the moment a connection is held: never below 60 (ref 2.2), or a "
             "promotion is redeemed while we believe it is not; some seconds more for the way. Less only on loopback.",
         ),
     ] = 65.0
     read_timeout: Annotated[
-        float, Meta(gt=0, description="Seconds for a read: a customer stands at the till; a read changes nothing.")
+        float,
+        Meta(
+            gt=0, le=LONGEST, description="Seconds for a read: a customer stands at the till; a read changes nothing."
+        ),
     ] = 3.0
     rate: Annotated[
         float,
-        Meta(gt=0, description="Requests a second of the drainer: with the reads below Engage's 50 per key (ref 1.4)."),
+        Meta(
+            ge=SLOWEST,
+            le=MOST,
+            description="Requests a second of the drainer: with the reads below Engage's 50 per key (ref 1.4).",
+        ),
     ] = 40.0
     read_rate: Annotated[
-        float, Meta(gt=0, description="Requests a second of one process's own reads: several fit beside the drainer.")
+        float,
+        Meta(
+            ge=SLOWEST,
+            le=MOST,
+            description="Requests a second of one process's own reads: several fit beside the drainer.",
+        ),
     ] = 5.0
     concurrency: Annotated[
-        int, Meta(ge=1, description="Requests under way at once: 40 a second at a quarter of a second each.")
+        int, Meta(ge=1, le=1000, description="Requests under way at once: 40 a second at a quarter of a second each.")
     ] = 10
     retry_delays: Annotated[
         tuple[Annotated[float, Meta(gt=0, le=3600)], ...],
@@ -115,21 +139,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = (10.0, 30.0, 60.0, 300.0)
     retry_attempts: Annotated[
-        int, Meta(ge=1, description="Attempts until an entry leaves by file: some 20 minutes of ladder.")
+        int, Meta(ge=1, le=MOST, description="Attempts until an entry leaves by file: some 20 minutes of ladder.")
     ] = 8
     breaker_failures: Annotated[
-        int, Meta(ge=1, description="Transient failures in a row, from at least 2 lanes, that stop the sending.")
+        int,
+        Meta(ge=1, le=MOST, description="Transient failures in a row, from at least 2 lanes, that stop the sending."),
     ] = 5
     cache_ttl: Annotated[
         float,
-        Meta(ge=0, description="Seconds for which a read is served from memory (ref 4.2: cache); 0: none."),
+        Meta(ge=0, le=LONGEST, description="Seconds for which a read is served from memory (ref 4.2: cache); 0: none."),
     ] = 30.0
     retention_days: Annotated[
-        float, Meta(gt=0, description="Days until finished entries are purged: they hold personal data.")
+        float, Meta(gt=0, le=MOST_DAYS, description="Days until finished entries are purged: they hold personal data.")
     ] = 30.0
     key_days: Annotated[
         float,
-        Meta(gt=0, description="Days for which a key is known, past the purge: a yearly reconciliation stays safe."),
+        Meta(
+            gt=0,
+            le=MOST_DAYS,
+            description="Days for which a key is known, past the purge: a yearly reconciliation stays safe.",
+        ),
     ] = 400.0
     contact_key: Annotated[
         Literal["email", "mobilePhone", "externalId", "socialSecurityNumber", "memberNumber"] | None,
@@ -171,7 +200,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: Annotated[str | None, Meta(description="Where files wait; none: spool beside the outbox.")] = None
     fallback_interval: Annotated[
         float,
-        Meta(gt=0, description="Seconds for which exhausted entries are gathered; the import is hourly, ref 6.1."),
+        Meta(
+            gt=0,
+            le=LONGEST,
+            description="Seconds for which exhausted entries are gathered; the import is hourly, ref 6.1.",
+        ),
     ] = 300.0
     fallback_max_lines: Annotated[
         int, Meta(ge=1, le=20_000, description="Lines of a file at most; a receipt counts its items (ref 6.1).")
@@ -204,6 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             gt=0,
+            le=LONGEST,
             description="Seconds between Engage's imports; a file that stays two is told, a batch has one.",
         ),
     ] = 3600.0
@@ -265,7 +299,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """From VOYADO_* and the TOML file that VOYADO_CONFIG names. An empty variable counts as not given."""
         environ = os.environ if environ is None else environ
         path = environ.get(CONFIG)
-        return cls.from_file(path, environ) if path else cls(**_values(_from_environment(environ)))
+        return (
+            cls._from_both(path, environ, f"{CONFIG}: {path}") if path else cls(**_values(_from_environment(environ)))
+        )
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Self:
@@ -273,9 +309,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         VOYADO_CONFIG is not looked at: the file is named already.
         """
-        spoken = _from_environment(os.environ if environ is None else environ)
+        return cls._from_both(path, os.environ if environ is None else environ, str(path))
+
+    @classmethod
+    def _from_both(cls, path: str | os.PathLike[str], environ: Mapping[str, str], told: str) -> Self:
+        """`told` is how an error names the file."""
+        spoken = _from_environment(environ)
         beaten = {_owner(name) for name in spoken}
-        written = {name: value for name, value in _from_toml(Path(path)).items() if _owner(name) not in beaten}
+        written = {name: value for name, value in _from_toml(Path(path), told).items() if _owner(name) not in beaten}
         return cls(**_values(written | spoken))
 
     def require_base_url(self) -> str:
@@ -379,6 +420,8 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         raise _wrong(name, "a finite number, please")
     texts = [item for item in items if isinstance(item, str)]
+    if any(re.search("[\ud800-\udfff]", text) for text in texts):
+        raise _wrong(name, "is not UTF-8")
     if not all(texts) or (name not in SECRETS and not all(text.isprintable() and text.strip() for text in texts)):
         raise _wrong(name, "empty, or with characters that cannot be printed")
     if not isinstance(value, str):
@@ -474,17 +517,17 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return {name: environ[key] for key, name in names.items() if environ.get(key)}
 
 
-def _from_toml(path: Path) -> dict[str, Any]:
+def _from_toml(path: Path, told: str) -> dict[str, Any]:
     import tomllib  # here: a shop may never need it
 
     try:
         with path.open("rb") as file:
             written = tomllib.load(file)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{told} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from None
-    _refuse_unknown(written, Settings.__struct_fields__, str(path))
+        raise ConfigurationError(f"{told} is not TOML: {error}") from None
+    _refuse_unknown(written, Settings.__struct_fields__, told)
     for name, value in written.items():
         if isinstance(value, str) and value and (name in LOCAL_PATHS or _owner(name) != name):
             written[name] = os.path.join(path.absolute().parent, value)
@@ -509,6 +552,8 @@ def _parsed(name: str, value: Any) -> Any:
         return msgspec.convert(text, _types()[name], strict=False)
     except msgspec.ValidationError as error:
         raise _wrong(name, str(error)) from None
+    except UnicodeEncodeError:  # the environment may hold any bytes
+        raise _wrong(name, "is not UTF-8") from None
 
 
 def _secret(name: str, path: Any) -> str:

@@ -182,18 +182,29 @@ def test_a_password_in_the_base_url_is_refused_and_not_repeated(given: str) -> N
         ("rate", "fast"),
         ("rate", float("inf")),
         ("read_rate", 0),
+        ("rate", 1e-9),
         ("concurrency", 0),
+        ("concurrency", 10**23),
         ("concurrency", 1.5),
         ("concurrency", True),
         ("retry_attempts", 0),
+        ("retry_attempts", 10**23),
+        ("breaker_failures", 10**23),
         ("retry_delays", ()),
         ("retry_delays", (10, 0)),
         ("retry_delays", (10, 3601)),  # further away than any legal delay: the store takes it for a clock set back
         ("retry_delays", (float("inf"),)),
         ("breaker_failures", 0),
+        ("timeout", 1e308),
+        ("read_timeout", 1e308),
         ("cache_ttl", -1),
+        ("cache_ttl", 1e308),
         ("retention_days", 0),
+        ("retention_days", 1e308),
         ("key_days", 0),
+        ("key_days", 1e308),
+        ("fallback_interval", 1e308),
+        ("import_period", 1e308),
         ("fallback_interval", 0),
         ("fallback_max_lines", 0),
         ("fallback_max_lines", 20_001),
@@ -515,8 +526,16 @@ def test_a_file_that_is_not_toml_is_named_and_not_quoted(tmp_path: Path, content
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", sorted(TABLE.keys() - {"VOYADO_CONFIG"}))
+def test_bytes_of_the_environment_that_are_no_text_are_refused_by_name(name: str) -> None:
+    environ = {"VOYADO_BASE_URL": URL, name: "5\udcff"}
+    assert f"({name})" in env_refusal(**environ)
+
+
 def test_a_missing_configuration_file_is_named() -> None:
-    assert env_refusal(VOYADO_CONFIG="/nowhere/voyado.toml").startswith("/nowhere/voyado.toml cannot be read: No such")
+    assert env_refusal(VOYADO_CONFIG="/nowhere/voyado.toml").startswith(
+        "VOYADO_CONFIG: /nowhere/voyado.toml cannot be read: No such"
+    )
 
 
 def test_relative_paths_in_the_file_start_at_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

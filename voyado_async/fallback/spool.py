@@ -38,23 +38,35 @@ class Spool:
         self.tenant = tenant or Tenant()
         self.access = access
 
-    def prepare(self) -> None:
-        """Make the folder and remove temporary files. Raises ConfigurationError where it cannot be used."""
-        try:
+    def make(self) -> None:
+        """Make the folder where it isn't there. Raises ConfigurationError where it cannot be used."""
+        with self._usable():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.access.make_folder(self.folder)
             with suppress(PermissionError):
                 self.access.open_folder(self.folder)
+        if not self.folder.is_dir() or not os.access(self.folder, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"the spool folder {self.folder} (VOYADO_SPOOL_DIR) is no folder to write to")
+
+    def prepare(self) -> None:
+        """Make the folder and remove temporary files: for who drains alone. Raises ConfigurationError."""
+        self.make()
+        with self._usable():
             for entry in self.folder.iterdir():
                 if entry.name.startswith(".") and entry.name.endswith(f".xml{PART}"):
                     entry.unlink(missing_ok=True)
                 else:
                     with suppress(PermissionError):  # another user's, who opens it to the group himself
                         self.access.open_file(entry)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise ConfigurationError(f"the spool folder {self.folder} cannot be used: {error.strerror}") from None
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"the spool folder {self.folder} cannot be written")
+            raise ConfigurationError(
+                f"the spool folder {self.folder} (VOYADO_SPOOL_DIR) cannot be used: {error.strerror}"
+            ) from None
 
     def path(self, name: str) -> Path:
         """Where the file of this name is, or would be."""

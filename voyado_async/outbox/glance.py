@@ -5,6 +5,7 @@ Reads only and takes no lock but SQLite's own: writers and the drainer go on.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,10 @@ def readable_schema(path: str) -> int:
     try:
         check_size(path)
         database = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+    except sqlite3.OperationalError as error:
+        if os.path.isfile(path):
+            raise OutboxUnavailable(f"the outbox {path} cannot be read now ({error})") from error
+        raise ConfigurationError(f"VOYADO_OUTBOX: {path} is not a file") from error
     except FileNotFoundError:
         raise ConfigurationError(
             f"there is no outbox at {path} (VOYADO_OUTBOX): the first write or `voyado-async migrate` makes it"

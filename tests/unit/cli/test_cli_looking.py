@@ -132,6 +132,15 @@ def test_what_is_no_outbox_is_refused_and_left_alone(arguments: list[str], call:
         assert (home / "outbox.db").read_bytes() == content
 
 
+@pytest.mark.parametrize("arguments", [*LOOKING[:5], ["check"], ["migrate"]])
+def test_a_folder_is_no_outbox(arguments: list[str], call: Call, home: Path) -> None:
+    (home / "outbox.db").mkdir()
+    done = call(*arguments)
+    assert done.exit_code == (1 if arguments == ["check"] else 2)
+    assert f"{home}/outbox.db" in done.output + done.stderr
+    assert list((home / "outbox.db").iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", LOOKING[:5])
 def test_looking_works_while_somebody_has_the_turn_and_writes(
     arguments: list[str], call: Call, home: Path, filled: None

@@ -24,6 +24,18 @@ def test_a_client_that_drains_needs_a_key_before_anything_starts(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_client_that_drains_needs_a_spool_folder_that_it_can_use(tmp_path: Path) -> None:
+    """DESIGN 5: told before anything starts, not when the first outage needs it. Who only writes needs none."""
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    given = msgspec.structs.replace(settings(tmp_path), spool_dir=str(taken))
+    with pytest.raises(ConfigurationError, match=r"taken \(VOYADO_SPOOL_DIR\) is no folder"):
+        async with VoyadoClient(given):
+            pytest.fail("it was opened")
+    async with VoyadoClient(given, drain=False) as shop:
+        assert (await shop.outbox.status()).drainer.running is False
+
+
 async def test_a_client_that_only_writes_needs_no_key_but_says_so_when_asked_to_read(tmp_path: Path) -> None:
     writer = Settings(base_url="http://127.0.0.1:9", outbox=str(tmp_path / "outbox.db"))
     async with VoyadoClient(writer, drain=False) as voyado:
