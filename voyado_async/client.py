@@ -35,6 +35,8 @@ from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners
 from voyado_async.outbox.access import Access
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
+from voyado_async.outbox.states import OPEN_FILES
+from voyado_async.outbox.store import INCOMPLETE, FileRecord
 from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.contacts import Contacts
 from voyado_async.resources.operations import Operations
@@ -295,21 +297,28 @@ class SecondRoadWalk:
         self._outbox = outbox
         self._courier = Courier.of(outbox, settings, tenant, bulk)
         self._listeners = listeners
-        self._told: dict[str, tuple[str, str | None]] = {}
+        self._told: dict[str, tuple[str, str | None]] | None = None
         self._problems = Problems(listeners.emit)
 
     async def step(self, now: int, healthy: bool, turn: BulkTurn) -> int:
         """One step of the courier; returns when the next one is due (ms)."""
+        if self._told is None:  # what came to its end before is no news
+            files = await self._outbox.files(open_only=False)
+            self._told = {file.name: _news(file) for file in files if file.state not in OPEN_FILES}
         report = await self._courier.step(now, api_healthy=healthy, turn=turn)
         self._problems.tell("fallback", report.problem)
         if report.moved or report.problem:
             for file in await self._outbox.files(open_only=False):
-                state = (file.state, None if file.problem == "incomplete" else file.problem)
-                if self._told.get(file.name) != state:
-                    self._told[file.name] = state
+                state, problem = _news(file)
+                if self._told.get(file.name) != (state, problem):
+                    self._told[file.name] = (state, problem)
                     self._listeners.emit(
                         FileChanged(
-                            file=file.name, family=file.family, state=state[0], entries=file.entries, problem=state[1]
+                            file=file.name, family=file.family, state=state, entries=file.entries, problem=problem
                         )
                     )
         return report.next_due
+
+
+def _news(file: FileRecord) -> tuple[str, str | None]:
+    return file.state, None if file.problem == INCOMPLETE else file.problem

@@ -10,8 +10,13 @@ import pytest
 
 from voyado_async import ClientClosed, ConfigurationError, Event, Settings, VoyadoClient
 from voyado_async import client as client_module
+from voyado_async.delivery import FileFamily
 from voyado_async.drain.drainer import Drainer
-from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Problem
+from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, FileChanged, Listeners, Problem
+from voyado_async.fallback import courier
+from voyado_async.fallback.report import CourierReport
+from voyado_async.fallback.tenant import Tenant
+from voyado_async.outbox.store import FileRecord
 
 
 def settings(folder: Path) -> Settings:
@@ -60,6 +65,37 @@ async def test_a_drainer_that_fails_is_told_and_begun_again(tmp_path: Path, monk
         assert await told.get() == Problem(where="drainer", code="RuntimeError")
         assert isinstance(await told.get(), DrainerStopped)
         assert isinstance(await told.get(), DrainerStarted)
+
+
+async def test_files_that_came_to_their_end_before_a_drainer_began_are_no_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def file(number: int, state: str, problem: str | None = None) -> FileRecord:
+        name = f"{number}_contacts.xml"
+        return FileRecord(number, name, FileFamily.CONTACTS, "Member", "email", state, 3, 3, 9, number, problem=problem)
+
+    class Outbox:
+        files_now = (file(1, "imported"), file(2, "lost"), file(3, "spooled", "unreachable"), file(4, "uploaded"))
+
+        async def files(self, *, open_only: bool) -> tuple[FileRecord, ...]:
+            return self.files_now
+
+    class Courier:
+        async def step(self, now: int, **_: object) -> CourierReport:
+            outbox.files_now = (*outbox.files_now[:3], file(4, "imported"), file(5, "spooled", "incomplete"))
+            return CourierReport(now, imported=("4_contacts.xml",))
+
+    outbox, told, listeners = Outbox(), list[Event](), Listeners()
+    listeners.add(told.append)
+    monkeypatch.setattr(courier.Courier, "of", lambda *_: Courier())
+    walk = client_module.SecondRoadWalk(outbox, settings(tmp_path), listeners, Tenant(), None)  # type: ignore[arg-type] # what it asks of them is all here
+    for _ in range(2):
+        assert await walk.step(7, healthy=True, turn=None) == 7  # type: ignore[arg-type] # as above
+    assert [(event.file[0], event.state, event.problem) for event in told if isinstance(event, FileChanged)] == [
+        ("3", "spooled", "unreachable"),
+        ("4", "imported", None),
+        ("5", "spooled", None),
+    ]
 
 
 async def test_a_drainer_without_the_key_leaves_what_is_sealed_to_one_that_has_it(tmp_path: Path) -> None:
