@@ -33,10 +33,10 @@ from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
 from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, Problems, log_events
 from voyado_async.outbox.access import Access
+from voyado_async.outbox.records import INCOMPLETE, FileRecord
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import OPEN_FILES
-from voyado_async.outbox.store import INCOMPLETE, FileRecord
 from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.contacts import Contacts
 from voyado_async.resources.operations import Operations

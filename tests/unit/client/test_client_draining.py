@@ -16,7 +16,7 @@ from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, Fil
 from voyado_async.fallback import courier
 from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.tenant import Tenant
-from voyado_async.outbox.store import FileRecord
+from voyado_async.outbox.records import FileRecord
 
 
 def settings(folder: Path) -> Settings:
