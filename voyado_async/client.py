@@ -1,10 +1,12 @@
 """The client that a shop embeds. Start reading here: this is the only place that wires the stages together.
 
-voyado.receipts.send(...)      resources/   checks it, makes a Draft
-  -> Outbox.enqueue            outbox/      returns when it is on disk
-  -> Drainer                   drain/       claims it, asks the carrier, settles it
-  -> EngageCarrier             api/         one request, one reply, one outcome
-  -> Courier                   fallback/    what is exhausted leaves by file
+voyado.receipts.send(...)   resources/receipts.py, kinds/receipt.py    checks it, makes a Draft
+  -> Writes.put             resources/writes.py                        alone, or with its batch
+  -> Outbox.enqueue         outbox/sqlite_sending.py, writer.py        returns when its commit is on the disk
+       the rows             outbox/adding.py, sqlite.sql
+  -> Rounds, Porter         drain/rounds.py, carrying.py               claims it, asks the carrier, settles it
+  -> EngageCarrier          api/carrier.py                             one request, one reply, one outcome
+  -> Courier                fallback/courier.py                        what is exhausted leaves by file
 """
 
 from __future__ import annotations
@@ -27,16 +29,14 @@ from voyado_async.api.http import Http, open_session
 from voyado_async.api.reads import Reads
 from voyado_async.api.routes import routes_of
 from voyado_async.clock import Clock, SystemClock
-from voyado_async.delivery import BulkCarrier, BulkTurn
+from voyado_async.delivery import BulkCarrier
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import ClientClosed, VoyadoError
-from voyado_async.events import DrainerStopped, FileChanged, Listener, Listeners, Problem, Problems, log_events
+from voyado_async.events import DrainerStopped, Listener, Listeners, Problem, Problems, log_events
 from voyado_async.outbox.access import Access
-from voyado_async.outbox.records import INCOMPLETE, FileRecord
 from voyado_async.outbox.shelf import Shelf
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
-from voyado_async.outbox.states import OPEN_FILES
 from voyado_async.resources.contact_ids import ContactIds
 from voyado_async.resources.contacts import Contacts
 from voyado_async.resources.operations import Operations
@@ -263,6 +263,8 @@ class VoyadoClient:
             await asyncio.wait([task])
 
     def _make_drainer(self, outbox: SqliteOutbox, carrier: EngageCarrier, tenant: Tenant, bulk: BulkCarrier) -> Drainer:
+        from voyado_async.fallback.walk import SecondRoadWalk  # here: it brings lxml, and only who drains needs it
+
         settings = self._settings
         return Drainer(
             outbox,
@@ -284,41 +286,3 @@ class VoyadoClient:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-class SecondRoadWalk:
-    """The courier (made only by who drains: it brings lxml), with its news told as events."""
-
-    def __init__(
-        self, outbox: SqliteOutbox, settings: Settings, listeners: Listeners, tenant: Tenant, bulk: BulkCarrier
-    ) -> None:
-        from voyado_async.fallback.courier import Courier
-
-        self._outbox = outbox
-        self._courier = Courier.of(outbox, settings, tenant, bulk)
-        self._listeners = listeners
-        self._told: dict[str, tuple[str, str | None]] | None = None
-        self._problems = Problems(listeners.emit)
-
-    async def step(self, now: int, healthy: bool, turn: BulkTurn) -> int:
-        """One step of the courier; returns when the next one is due (ms)."""
-        if self._told is None:  # what came to its end before is no news
-            files = await self._outbox.files(open_only=False)
-            self._told = {file.name: _news(file) for file in files if file.state not in OPEN_FILES}
-        report = await self._courier.step(now, api_healthy=healthy, turn=turn)
-        self._problems.tell("fallback", report.problem)
-        if report.moved or report.problem:
-            for file in await self._outbox.files(open_only=False):
-                state, problem = _news(file)
-                if self._told.get(file.name) != (state, problem):
-                    self._told[file.name] = (state, problem)
-                    self._listeners.emit(
-                        FileChanged(
-                            file=file.name, family=file.family, state=state, entries=file.entries, problem=problem
-                        )
-                    )
-        return report.next_due
-
-
-def _news(file: FileRecord) -> tuple[str, str | None]:
-    return file.state, None if file.problem == INCOMPLETE else file.problem

@@ -123,3 +123,21 @@ def test_every_state_says_what_it_means_in_the_source() -> None:
 def test_an_error_arrives_whole_from_another_process(error: errors.VoyadoError) -> None:
     there = pickle.loads(pickle.dumps(error))
     assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("stage", ["outbox", "drain", "api", "fallback", "ops"])
+def test_each_stage_says_of_every_file_of_its_own_what_it_is_for(stage: str) -> None:
+    folder = ROOT / "voyado_async" / stage
+    told = set(re.findall(r"\b\w+\.(?:py|sql|html)\b", importlib.import_module(f"voyado_async.{stage}").__doc__ or ""))
+    there = {file.name for kind in ("py", "sql", "html") for file in folder.glob(f"*.{kind}")} - {"__init__.py"}
+    assert told == there
+
+
+def test_the_way_of_an_entry_in_the_clients_first_lines_is_there() -> None:
+    folder, missing = "", []
+    for name in re.findall(r"[\w/]+\.(?:py|sql)\b", importlib.import_module("voyado_async.client").__doc__ or ""):
+        folder = name.rpartition("/")[0] or folder
+        if not (ROOT / "voyado_async" / folder / name.rpartition("/")[2]).exists():
+            missing.append(name)
+    assert folder == "fallback"
+    assert missing == []

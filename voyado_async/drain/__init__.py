@@ -10,6 +10,7 @@ carrying.py  the way of one entry in hand: look, send, or confirm after a file
 ledger.py    what came of it, written down and told
 gate.py      where a request waits for its turn
 rests.py     how long a lane still rests, by the machine's own clock (pure)
+recent.py    whether what Engage told of an address a moment ago still holds
 beside.py    what goes on meanwhile: lost pokes, the heartbeat, the second road
 health.py    what answers tell of Engage as a whole: the breaker, the pace, the key (pure)
 policy.py    outcome -> next state and due time (pure)

@@ -13,7 +13,7 @@ from voyado_async import client as client_module
 from voyado_async.delivery import FileFamily
 from voyado_async.drain.drainer import Drainer
 from voyado_async.events import AttemptMade, DrainerStarted, DrainerStopped, FileChanged, Listeners, Problem
-from voyado_async.fallback import courier
+from voyado_async.fallback import walk
 from voyado_async.fallback.report import CourierReport
 from voyado_async.fallback.tenant import Tenant
 from voyado_async.outbox.records import FileRecord
@@ -87,10 +87,10 @@ async def test_files_that_came_to_their_end_before_a_drainer_began_are_no_news(
 
     outbox, told, listeners = Outbox(), list[Event](), Listeners()
     listeners.add(told.append)
-    monkeypatch.setattr(courier.Courier, "of", lambda *_: Courier())
-    walk = client_module.SecondRoadWalk(outbox, settings(tmp_path), listeners, Tenant(), None)  # type: ignore[arg-type] # what it asks of them is all here
+    monkeypatch.setattr(walk.Courier, "of", lambda *_: Courier())
+    second_road = walk.SecondRoadWalk(outbox, settings(tmp_path), listeners, Tenant(), None)  # type: ignore[arg-type] # what it asks of them is all here
     for _ in range(2):
-        assert await walk.step(7, healthy=True, turn=None) == 7  # type: ignore[arg-type] # as above
+        assert await second_road.step(7, healthy=True, turn=None) == 7  # type: ignore[arg-type] # as above
     assert [(event.file[0], event.state, event.problem) for event in told if isinstance(event, FileChanged)] == [
         ("3", "spooled", "unreachable"),
         ("4", "imported", None),
