@@ -51,6 +51,7 @@ class Shop:
     async def open(self) -> AsyncIterator[VoyadoClient]:
         async with asyncio.timeout(40), VoyadoClient(self.settings) as voyado:
             yield voyado
+            assert [finding for finding in await voyado.outbox.verify() if not finding.ok] == []
 
     def city(self, contact_id: str) -> object:
         contact = self.engage.state.contact(contact_id)

@@ -20,5 +20,5 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         world.fill_disk(full=False)
         await world.stop()
         await rest()
-        assert (await world.outbox.counts()).balanced
+        assert [finding for finding in await world.outbox.verify() if not finding.ok] == []
         await world.outbox.close()

@@ -367,11 +367,10 @@ async def test_a_kind_that_the_key_may_not_send_is_no_probe(world: World) -> Non
     await world.start()
     await world.clock.advance(1)
     await world.break_down()
-    redeems = len(world.carrier.sent)
-    await world.put(*(f"contact:r{n}" for n in range(3)), kind=Kind.REDEEM)
-    world.carrier.sends, world.carrier.probes = NotAllowed(403), Delivered()
-    assert await world.clock.until(lambda: world.told(BreakerChanged)[-1].state == "closed", within=60) < 10.5
-    assert len(world.carrier.sent) == redeems
+    world.carrier.sends = lambda m: NotAllowed(403) if m.kind is Kind.REDEEM else Delivered()
+    world.clock.jump(300)  # everybody is due, the probe as well, and a redemption is first in line
+    await world.clock.advance(1)
+    assert world.told(BreakerChanged)[-1].state == "closed"
 
 
 async def test_late_failures_of_requests_sent_before_it_opened_are_no_answer_to_the_probe(world: World) -> None:
@@ -1178,6 +1177,20 @@ async def test_the_second_road_is_told_when_the_api_is_well_and_brings_back_what
     await world.clock.advance(60)
     assert next(moment for moment, healthy in told if healthy and moment >= closed - 1) <= closed + 1
     assert set(await world.states(*entries)) == {State.DELIVERED}
+
+
+async def test_the_second_road_hears_at_once_that_the_api_is_well(world: World) -> None:
+    steps: list[tuple[float, bool]] = []
+
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
+        steps.append((world.elapsed(), healthy))
+        return now + 3_600_000
+
+    await world.outbox.set_breaker(BreakerRecord("open", 0, world.clock.now() + 12_000, 9))
+    await world.start(second_road=road)
+    await world.clock.advance(14)
+    assert [healthy for _, healthy in steps] == [False, False, False, True]
+    assert steps[-1][0] == pytest.approx(12.25, abs=0.3)
 
 
 @pytest.mark.parametrize("outage", [True, False])

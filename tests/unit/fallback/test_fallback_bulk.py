@@ -111,6 +111,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     settings = Settings(outbox=str(tmp_path / "outbox.db"), contact_key="email", fallback_contacts="bulk")
     store = await open_outbox(settings.outbox, base_url="http://127.0.0.1:1", clock=clock)
     yield Shop(store, clock, settings)
+    assert [finding for finding in await store.verify() if not finding.ok] == []
     await store.close()
 
 

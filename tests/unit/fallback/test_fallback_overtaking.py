@@ -107,6 +107,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     settings = Settings(outbox=str(tmp_path / "outbox.db"), contact_key="email")
     store = await open_outbox(settings.outbox, base_url="http://127.0.0.1:1", clock=clock)
     yield Shop(store, clock, settings)
+    assert [finding for finding in await store.verify() if not finding.ok] == []
     await store.close()
 
 
@@ -177,7 +178,6 @@ async def test_where_nothing_is_left_there_is_no_file(shop: Shop) -> None:
     await shop.step()
     assert await shop.states(older) == [(State.DISCARDED, "superseded")]
     assert await shop.store.files(open_only=False) == []
-    assert [finding for finding in await shop.store.verify() if not finding.ok] == []
 
 
 async def test_a_newer_change_that_has_set_nothing_takes_nothing_out_of_a_file(shop: Shop) -> None:
