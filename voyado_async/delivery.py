@@ -76,6 +76,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """The contact's type, where it is read for a file and known to be another than the usual one."""
     outage: bool = False
     """The open breaker has used up turns of it; known where it is claimed."""
+    passed: bool = False
+    """An update, and a newer write of its contact is on the second road, for it left before anybody knew that both are
+    one contact's. Known where it is claimed."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -129,13 +129,14 @@ class EngageCarrier:
                 return contact_update.patch(contact_id, bytes(contact_update.read(message.body).changes))
 
     def change(self, message: Message, contact_id: str, newer: Newer) -> EngageRequest | None:
-        """The PATCH of an update by an attribute, or of a creation that met somebody, without what is newer."""
+        """The PATCH of an update, or of a creation that met somebody, without what is newer."""
         if message.kind is Kind.CONTACT_CREATE:
             ours = contact_create.changes(contact_create.read(message.body))
             text = to_json(ours)
         else:
             update = contact_update.read(message.body)
             ours, text = contact_update.changes_of(update), bytes(update.changes)
+            contact_id = contact_update.contact_of(message) or contact_id  # as it was written, in either case
         if newer:
             ours = contact_update.left_without(ours, _fields(newer))
             text = to_json(ours)

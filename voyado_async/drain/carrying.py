@@ -109,12 +109,15 @@ class Porter:
         if known is not None:
             return await self._change(message, known, probe=probe)
         try:
-            if not self._carrier.looks_first(message):
+            looks_first = self._carrier.looks_first(message)
+            if not looks_first and not message.passed:
                 return _Step(self._carrier.request(message))
-            address = None if probe else self._carrier.asks_for(message)
+            address = None if probe or not looks_first else self._carrier.asks_for(message)
         except Exception:  # a fault of ours in one entry: see _fault_of_ours
             await self._settle(message, self._fault_of_ours(message, probe=probe), State.PENDING, "request")
             return None
+        if not looks_first:
+            return await self._change(message, SameContact(message.lane_key.removeprefix(CONTACT)), probe=probe)
         told = None if address is None else await self._outbox.told(address)
         if address is not None and told is not None:
             names = (address, address.partition(":")[0], contact_lane(told.contact_id))
@@ -151,7 +154,7 @@ class Porter:
         return None
 
     async def _change(self, message: Message, found: SameContact, *, probe: bool) -> _Step | None:
-        """What to send to the contact that was found.
+        """What to send to the contact that was found, or that the entry names.
 
         In its lane's contact, what a newer entry has set stays: until a look-up told that they are one contact, the
         newer one had no reason to wait. (An entry that is purged is forgotten: it was newer by the retention time.)

@@ -249,7 +249,8 @@ def due_times(now: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
     """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest, and
-    what is claimed whether an outage has used up turns of it.
+    what is claimed whether an outage has used up turns of it, and whether something newer
+    of its contact went before it.
 
     A damaged content is an empty one: its own lane waits for a person.
     """
@@ -261,4 +262,5 @@ def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
             slots=slots, requests=requests, unknown=bool(unknown), contact_id=contact_id,
             carried=tuple(msgspec.json.decode(carried)) if carried else (),
             lines=lines, contact_type=row[12] if len(row) > 12 else None, outage=len(row) > 13 and bool(row[13]),
+            passed=len(row) > 14 and bool(row[14]),
         )  # fmt: skip

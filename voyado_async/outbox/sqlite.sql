@@ -190,7 +190,8 @@ WHERE id = (SELECT coalesce(joined, id) FROM lane WHERE id = :lane);
 -- The heads of the lanes that are due, in the order of their turn. Reads lanes, never the backlog.
 SELECT
     entry.id, entry.kind, body.content, lane.id, lane.key, entry.created, entry.slots, entry.requests, entry.unknown,
-    contact.id, NULL, coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0), NULL, entry.outage
+    contact.id, NULL, coalesce((SELECT max(number) FROM attempt WHERE attempt.entry = entry.id), 0), NULL, entry.outage,
+    entry.kind = 'contact_update' AND lane.hold > 0
 FROM lane
 JOIN entry ON entry.id = lane.head
 JOIN body ON body.entry = entry.id

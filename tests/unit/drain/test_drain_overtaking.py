@@ -157,7 +157,8 @@ async def test_what_a_file_brought_to_somebody_else_is_confirmed_without_the_new
 
 
 async def test_a_confirmation_waits_for_what_is_older_in_the_lane_that_it_joined(world: World, anna: Anna) -> None:
-    oldest = await anna.write(ANNA, b"city")
+    """Which is sent without what the file has set, though it is named by its id and nothing is looked up for it."""
+    oldest = await anna.write(ANNA, b"city street")
     world.carrier.script[oldest] += [REFUSED, REFUSED]
     imported = await anna.write(EMAIL, b"city")
     await world.import_by_file(imported)
@@ -168,7 +169,23 @@ async def test_a_confirmation_waits_for_what_is_older_in_the_lane_that_it_joined
     await world.clock.advance(60)
     (confirmed,) = world.carrier.confirmed
     assert world.settled(State.DELIVERED) == [oldest, imported]
+    assert world.carrier.bodies[oldest] == b"street"
     assert confirmed[0] > world.carrier.times(oldest)[-1]
+
+
+@pytest.mark.parametrize("left", [b"city", b"city street"])
+async def test_an_older_change_by_id_of_which_a_file_has_set_all_is_superseded(
+    world: World, anna: Anna, left: bytes
+) -> None:
+    """It had to wait while the newer one, under a name that nobody knew, left by file."""
+    older = await anna.write(ANNA, b"city")
+    world.carrier.script[older] += [REFUSED, REFUSED]
+    imported = await anna.write(EMAIL, left)
+    await world.import_by_file(imported)
+    await world.start()
+    await world.clock.advance(100)
+    assert world.carrier.order == [older, older]  # refused, both times before it was known
+    assert ((await world.get(older)).reason, await world.state(imported)) == ("superseded", State.DELIVERED)
 
 
 async def test_a_confirmation_that_waits_for_a_lane_holds_no_connection(world: World, anna: Anna) -> None:
