@@ -248,7 +248,7 @@ class Later(msgspec.Struct, frozen=True):
     """What newer contact writes of a lane mean for an entry that left by file."""
 
     writes: Newer = ()
-    """All that have set their values, may have, or will by file, oldest first. Not what waits for the API."""
+    """All that have set their values or may have, oldest first. Not what waits, for the API or for a file."""
     to_come: Newer = ()
     """Of these, the updates that are not settled: each is sent, or confirmed, after this one, and then has the word on
     what it sets."""

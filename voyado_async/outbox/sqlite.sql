@@ -746,9 +746,9 @@ JOIN body ON body.entry = entry.id
 WHERE entry.in_force = 1;
 
 -- name: newer_changes
--- Some of the contact writes of one lane that are newer than an entry and have set their values, or may have, or will by
--- the second road: the next ones that are being sent, that are on that road, and that are in force, each in its order.
--- One can be told twice. Not what waits for the API: it goes after that entry, and may never go.
+-- Some of the contact writes of one lane that are newer than an entry and have set their values, or may have: the next
+-- ones that are being sent, and that are in force, each in its order. Not what waits, for the API or for a file: it goes
+-- after that entry, and may never go. One can be told twice.
 SELECT 0 AS road, id, kind, content, settled FROM (
     SELECT id, kind, settled FROM entry INDEXED BY entry_sending
     WHERE state = 'sending' AND lane = :lane AND profile = 1 AND id > :after
@@ -756,12 +756,6 @@ SELECT 0 AS road, id, kind, content, settled FROM (
 ) AS going JOIN body ON body.entry = going.id
 UNION ALL
 SELECT 1, id, kind, content, settled FROM (
-    SELECT id, kind, settled FROM entry
-    WHERE lane = :lane AND kind = 'contact_update' AND id > :after AND away = 1
-    ORDER BY id LIMIT :limit
-) AS gone JOIN body ON body.entry = gone.id
-UNION ALL
-SELECT 2, id, kind, content, settled FROM (
     SELECT id, kind, settled FROM entry
     WHERE lane = :lane AND id > :after AND in_force = 1
     ORDER BY id LIMIT :limit

@@ -188,6 +188,17 @@ async def test_an_older_change_by_id_of_which_a_file_has_set_all_is_superseded(
     assert ((await world.get(older)).reason, await world.state(imported)) == ("superseded", State.DELIVERED)
 
 
+async def test_what_is_exhausted_takes_nothing_from_an_older_change_that_is_confirmed(world: World, anna: Anna) -> None:
+    """It may be discarded, or refused later, and the older value would be nowhere."""
+    older, newer = await anna.write(ANNA, b"city"), await anna.write(ANNA, b"city")
+    await world.import_by_file(older)
+    assert await world.outbox.settle(Settlement(newer, State.PENDING, State.EXHAUSTED))
+    await world.start()
+    await world.clock.advance(60)
+    assert [(entry, fields) for _, entry, fields in world.carrier.confirmed] == [(older, frozenset())]
+    assert await world.states(older, newer) == [State.DELIVERED, State.EXHAUSTED]
+
+
 async def test_a_confirmation_that_waits_for_a_lane_holds_no_connection(world: World, anna: Anna) -> None:
     """The request that the lane waits for, and everybody's, could never come to its end."""
     imported = await anna.write(EMAIL, b"city")
