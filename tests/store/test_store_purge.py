@@ -43,6 +43,25 @@ async def test_only_old_delivered_and_discarded_entries_go(outbox: Outbox, clock
     assert (await outbox.counts()).purged == 2
 
 
+@pytest.mark.parametrize(
+    "older", [State.PENDING, State.SENDING, State.EXHAUSTED, State.SPOOLED, State.UPLOADED, State.IMPORTED]
+)
+async def test_a_change_stays_while_an_older_one_of_its_contact_can_be_sent(outbox: Outbox, older: State) -> None:
+    """Two names turned out to be one contact's; else the older value would overwrite the newer one."""
+    first, second = await put(
+        outbox, draft(Kind.CONTACT_UPDATE, "email:a@example.com"), draft(Kind.CONTACT_UPDATE, "contact:a")
+    )
+    lane = (await outbox.claim(10, START, frozenset()))[0].lane
+    assert await move(outbox, second, State.PENDING, State.DELIVERED)
+    assert await outbox.join_lanes(lane, "a", "email:a@example.com")
+    await bring_to(outbox, first, older)
+    assert await outbox.purge(LATER, START) == 0
+    if older is State.SENDING:
+        assert await move(outbox, first, State.SENDING, State.PENDING)
+    assert await outbox.discard([first], named=True, reason="unwanted", action=0)
+    assert await outbox.purge(LATER, START) == 2
+
+
 async def test_a_purged_delivery_is_still_known_by_its_key(outbox: Outbox, clock: StandingClock) -> None:
     old = await delivered(outbox, "receipt-1")
     clock.time = LATER

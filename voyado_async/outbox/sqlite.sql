@@ -369,18 +369,26 @@ SELECT id FROM entry
 WHERE id > :after AND id <= :until AND state IN ('delivered', 'discarded') AND changed < :before AND created < :before;
 
 -- name: to_purge
--- Those that still are finished and old enough. A change stays for as long as an older one of its contact could be
--- replayed: it says what must not be overwritten.
+-- Those that still are finished and old enough. A change stays for as long as an older one of its contact could be sent
+-- or replayed: it says what must not be overwritten.
 SELECT id, kind, state, key, natural_key, created FROM entry
 WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('delivered', 'discarded') AND changed < :before
 AND NOT (kind IN ('contact_create', 'contact_update', 'contact_type') AND EXISTS (
-    SELECT 1 FROM entry AS older
-    WHERE older.lane IN (
-        SELECT coalesce(joined, id) FROM lane WHERE lane.id = entry.lane
+    SELECT 1 FROM (
+        SELECT coalesce(joined, id) AS id FROM lane WHERE lane.id = entry.lane
         UNION ALL
         SELECT id FROM lane AS part WHERE part.joined = (SELECT coalesce(joined, id) FROM lane WHERE lane.id = entry.lane)
+    ) AS mine
+    WHERE EXISTS (
+        SELECT 1 FROM entry AS older WHERE older.lane = mine.id
+        AND older.state = 'rejected' AND older.id < entry.id AND older.profile = 1
+    ) OR EXISTS (
+        SELECT 1 FROM entry AS older WHERE older.lane = mine.id
+        AND older.away = 1 AND older.kind IN ('contact_update', 'contact_type') AND older.id < entry.id
+    ) OR EXISTS (
+        SELECT 1 FROM entry AS older WHERE older.lane = mine.id
+        AND older.state IN ('pending', 'sending') AND older.profile = 1 AND older.id < entry.id
     )
-    AND older.state = 'rejected' AND older.id < entry.id AND older.kind IN ('contact_update', 'contact_type')
 ));
 
 -- name: spend_keys
