@@ -101,19 +101,23 @@ def news_of(
     """What changed for the uploaded files of one folder. `listing` is None where the folder cannot be looked at.
 
     Imported is what was seen in the folder and no longer is. What a person carried and we never saw counts as imported
-    after two import periods: the confirmation over the API is the proof in either case.
+    after two import periods, or at once where the clock was set back by more than these: else it would wait for the
+    clock. The confirmation over the API is the proof in either case.
     """
     patience = 2 * milliseconds(import_period)
     found: list[News] = []
     for file in files:
         if file.state != FileState.UPLOADED:
             continue
-        late = file.uploaded is not None and now - file.uploaded > patience
+        since = 0 if file.uploaded is None else now - file.uploaded
+        late = since > patience
         if listing is not None and file.name in listing:
             problem = STAYS if late else None
             if file.seen is None or problem != file.problem or now - file.seen >= patience // 8:
                 found.append(News(file, imported=False, seen=True, problem=problem))
-        elif (file.seen is not None and listing is not None) or (file.seen is None and file.carried and late):
+        elif (file.seen is not None and listing is not None) or (
+            file.seen is None and file.carried and abs(since) > patience
+        ):
             found.append(News(file, imported=True))
         elif listing is not None and file.problem is not None:
             found.append(News(file, imported=False))
