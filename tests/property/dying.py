@@ -39,15 +39,16 @@ STEPS = (
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS seen (
-    seq INTEGER PRIMARY KEY, who TEXT NOT NULL, entry INTEGER, source TEXT, target TEXT, what TEXT NOT NULL
+    seq INTEGER PRIMARY KEY, who TEXT NOT NULL, entry INTEGER, lane INTEGER, source TEXT, target TEXT,
+    what TEXT NOT NULL
 )
 """
 TRIGGERS = """
 CREATE TEMP TRIGGER seen_new AFTER INSERT ON main.entry
-BEGIN INSERT INTO seen (who, what) VALUES ('{who}', 'new entry'); END;
+BEGIN INSERT INTO seen (who, entry, lane, target, what) VALUES ('{who}', new.id, new.lane, new.kind, 'new entry'); END;
 CREATE TEMP TRIGGER seen_move AFTER UPDATE OF state ON main.entry WHEN old.state <> new.state
-BEGIN INSERT INTO seen (who, entry, source, target, what)
-VALUES ('{who}', old.id, old.state, new.state, old.state || ' -> ' || new.state); END;
+BEGIN INSERT INTO seen (who, entry, lane, source, target, what)
+VALUES ('{who}', old.id, new.lane, old.state, new.state, old.state || ' -> ' || new.state); END;
 CREATE TEMP TRIGGER seen_gone AFTER DELETE ON main.entry
 BEGIN INSERT INTO seen (who, entry, source, target, what) VALUES ('{who}', old.id, old.state, 'gone', 'gone'); END;
 CREATE TEMP TRIGGER seen_file AFTER INSERT ON main.file
@@ -55,7 +56,7 @@ BEGIN INSERT INTO seen (who, what) VALUES ('{who}', 'new file'); END;
 CREATE TEMP TRIGGER seen_file_move AFTER UPDATE OF state ON main.file WHEN old.state <> new.state
 BEGIN INSERT INTO seen (who, what) VALUES ('{who}', 'file ' || new.state); END;
 CREATE TEMP TRIGGER seen_join AFTER UPDATE OF joined ON main.lane WHEN new.joined IS NOT NULL
-BEGIN INSERT INTO seen (who, what) VALUES ('{who}', 'lanes joined'); END;
+BEGIN INSERT INTO seen (who, lane, target, what) VALUES ('{who}', new.id, new.joined, 'lanes joined'); END;
 """
 """Who moved what, in the order of the commits; written in the very transaction that moves it."""
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -33,10 +33,17 @@ LONGEST_AFTER = 9.9
 
 KNOWN = {400, 401, 403, 404, 409, 429}
 """Answers by which nothing was done."""
-CHANGES = {Operation.REDEEM, Operation.SEND_RECEIPT, Operation.UPDATE_CONTACT, Operation.CREATE_CONTACT}
+CHANGES = {
+    Operation.REDEEM, Operation.REDEEM_VOUCHER, Operation.SEND_RECEIPT, Operation.UPDATE_CONTACT,
+    Operation.CHANGE_CONTACT_TYPE, Operation.CREATE_CONTACT,
+}  # fmt: skip
+LISTS = {Operation.LIST_ASSIGNMENTS, Operation.REDEEMED_VOUCHERS}
+"""What a redemption is looked up in."""
 BULK = {Operation.BULK_CREATE, Operation.BULK_UPDATE}
 FOLDERS = ("contacts", "redemptions", "transactions")
 """In the order in which Engage imports them (ref 6.3)."""
+PAGE = 2
+"""Vouchers that a page holds at most, whatever was asked for."""
 HTML = b"<html><body>Bad gateway</body></html>"
 
 
@@ -77,15 +84,25 @@ class Model:
         self.period = period
         self.emails: dict[str, str] = {}
         self.cities: dict[str, str] = {}
+        self.owners: dict[str, list[str]] = {}
+        """Who has had an address, in order."""
+        self.addressed: dict[int, str] = {}
+        """The address by which the change of a number was written."""
         self.applied: dict[str, list[int]] = {}
         """The numbers of the changes that each contact got, in order."""
         self.by_file: dict[str, list[int]] = {}
         """Where among them those stand that a file or a bulk request brought."""
+        self.taken_back: set[int] = set()
+        """Entries that a person took back when they had left by file."""
+        self.types: dict[str, list[int]] = {}
+        """The numbers of its changes of type."""
         self.redeemed: dict[str, tuple[int, bool]] = {}
         """When (ms), and whether by us."""
         self.receipts: set[str] = set()
         self.assignments: dict[str, str | None] = {}
         """Whose they are, as far as the shop knows."""
+        self.vouchers: dict[str, str | None] = {}
+        """The same."""
         self.faults: deque[Fault] = deque()
         self.down = False
         self.key_works = True
@@ -104,9 +121,16 @@ class Model:
         self.remote_fails = False
 
     def add_contact(self, contact_id: str, email: str) -> None:
-        self.emails[email] = contact_id
+        self._name(contact_id, email)
         self.cities[contact_id] = ""
         self.applied.setdefault(contact_id, [])
+        self.types.setdefault(contact_id, [])
+
+    def _name(self, contact_id: str, email: str) -> None:
+        self.emails = {known: owner for known, owner in self.emails.items() if owner != contact_id} | {
+            email: contact_id
+        }
+        self.owners.setdefault(email, []).append(contact_id)
 
     # over the API -----------------------------------------------------------------------------------------------------
 
@@ -116,6 +140,7 @@ class Model:
         subject = self._subject(request) if operation in CHANGES else None
         if subject is not None:
             self._audit(operation, subject)
+            self._audit_address(request)
         reply = None
         try:
             reply = await self._answer(request)
@@ -125,16 +150,20 @@ class Model:
                 if reply is None or not (reply.failure is Failure.REFUSED or reply.status in KNOWN):
                     self._sent.add(subject)
                     self._looked.discard(subject)
-        if request.operation is Operation.LIST_ASSIGNMENTS and reply.status == 400:
+        if operation in LISTS and reply.status == 400:
             # The question itself is refused: nothing can be looked up, and the redeem call tells.
-            self._of(dict(request.params)["contactId"])
+            self._looked.update(self._of(operation, dict(request.params)["contactId"]))
         return reply
 
     def _subject(self, request: EngageRequest) -> str:
         match request.operation:
-            case Operation.REDEEM:
+            case Operation.REDEEM | Operation.REDEEM_VOUCHER:
                 return request.path.split("/")[-2]
             case Operation.UPDATE_CONTACT:
+                # By an address that was somebody else's it stays in the lane of that one.
+                email = self._addressed(request)
+                return str(request.contact_id) if email is None or not self.has_moved(email) else email
+            case Operation.CHANGE_CONTACT_TYPE:
                 return str(request.contact_id)
             case Operation.SEND_RECEIPT:
                 return str(json.loads(request.body)["uniqueReceiptId"])
@@ -148,6 +177,23 @@ class Model:
         blindly = subject in self._sent and subject not in self._looked
         if operation is Operation.REDEEM and blindly and self.assignments[subject] is not None:
             self.offences.append(f"redeemed again without a look: {subject}")
+        if operation is Operation.REDEEM_VOUCHER and blindly and self.vouchers[subject] is not None:
+            self.offences.append(f"redeemed again without a look: {subject}")
+
+    def _audit_address(self, request: EngageRequest) -> None:
+        """A change by an address goes to whom that names when it leaves; whether a look-up was spared or not."""
+        email = self._addressed(request) if request.operation is Operation.UPDATE_CONTACT else None
+        if email is not None and self.emails.get(email) != request.contact_id:
+            self.offences.append(f"{request.body!r} is for {email}, whom {request.contact_id} is not (any more)")
+
+    def _addressed(self, request: EngageRequest) -> str | None:
+        """The address that a change was written for."""
+        city = json.loads(request.body).get("city")
+        return None if city is None else self.addressed.get(int(city[1:]))
+
+    def has_moved(self, email: str) -> bool:
+        """Whether more than one contact has had it by now."""
+        return len({*self.owners.get(email, ())}) > 1
 
     async def _answer(self, request: EngageRequest) -> Reply:
         if self.down:
@@ -262,8 +308,14 @@ class Model:
                 return self._say(200, {"id": contact_id, "attributes": known})
             case Operation.UPDATE_CONTACT:
                 content = json.loads(request.body)
+                contact_id = str(request.contact_id)
+                if not self._rename(contact_id, content.get("email")):
+                    return self._refuse(409, "ApprovedContactWithKeyExists")
                 if "city" in content:  # else it fills in what a created contact lacks; the model knows no more of it
-                    self.change(str(request.contact_id), content["city"])
+                    self.change(contact_id, content["city"])
+                return Reply(200)
+            case Operation.CHANGE_CONTACT_TYPE:
+                self.types[str(request.contact_id)].append(int(params["contactTypeId"][1:]))
                 return Reply(200)
             case Operation.CREATE_CONTACT:
                 content = json.loads(request.body)
@@ -271,11 +323,16 @@ class Model:
                     return self._refuse(409, "ApprovedContactWithKeyExists")
                 return self._say(201, {"id": self.create(content["email"], content["city"])})
             case Operation.LIST_ASSIGNMENTS:
-                return self._say(200, [self._assignment(each) for each in self._of(params["contactId"])])
-            case Operation.REDEEM:
+                mine = self._of(request.operation, params["contactId"])
+                self._looked.update(mine)
+                return self._say(200, [self._redeemable(each) for each in mine])
+            case Operation.REDEEMED_VOUCHERS:
+                return self._say(200, self._page(params["contactId"], int(params["offset"])))
+            case Operation.REDEEM | Operation.REDEEM_VOUCHER:
                 subject = self._subject(request)
                 if subject in self.redeemed:
-                    return self._refuse(409, "PromotionAlreadyRedeemed")
+                    what = "Promotion" if request.operation is Operation.REDEEM else "RewardVoucher"
+                    return self._refuse(409, f"{what}AlreadyRedeemed")
                 self.redeem(subject, by_us=True)
                 return Reply(200)
             case Operation.SEND_RECEIPT:
@@ -285,15 +342,24 @@ class Model:
                 return self._queue(request)
         raise AssertionError(request.operation)
 
-    def _of(self, contact_id: str) -> list[str]:
-        mine = [each for each, owner in self.assignments.items() if owner == contact_id]
-        self._looked.update(mine)
-        return mine
+    def _of(self, operation: Operation, contact_id: str) -> list[str]:
+        all_ = self.assignments if operation is Operation.LIST_ASSIGNMENTS else self.vouchers
+        return [each for each, owner in all_.items() if owner == contact_id]
 
-    def _assignment(self, subject: str) -> dict[str, object]:
+    def _redeemable(self, subject: str) -> dict[str, object]:
         when, _ = self.redeemed.get(subject, (None, False))
         moment = None if when is None else datetime.fromtimestamp(when / 1000, UTC).isoformat()
         return {"id": subject, "redeemed": when is not None, "redeemedOn": moment}
+
+    def _page(self, contact_id: str, offset: int) -> dict[str, object]:
+        """The contact's redeemed vouchers, a few at a time. Who has seen the last page has looked for all of them."""
+        mine = self._of(Operation.REDEEMED_VOUCHERS, contact_id)
+        redeemed = [each for each in mine if each in self.redeemed]
+        shown = redeemed[offset : offset + PAGE]
+        self._looked.update(mine if offset + PAGE >= len(redeemed) else shown)
+        self.hits["a later page of vouchers"] += offset > 0
+        items = [self._redeemable(each) for each in shown]
+        return {"items": items, "totalCount": len(redeemed), "offset": offset, "count": PAGE}
 
     def _queue(self, request: EngageRequest) -> Reply:
         """A bulk request is taken, and worked off when Engage likes; one of four is skipped in silence."""
@@ -333,10 +399,18 @@ class Model:
         self.applied[contact_id].append(int(city[1:]))
 
     def create(self, email: str, city: str) -> str:
-        contact_id = f"00000000-0000-4000-8000-{len(self.emails):012d}"
+        contact_id = f"00000000-0000-4000-8000-{len(self.cities):012d}"
         self.add_contact(contact_id, email)
         self.change(contact_id, city)
         return contact_id
+
+    def _rename(self, contact_id: str, email: str | None) -> bool:
+        """Whether it has that address now: nobody else may have it."""
+        if email is not None and self.emails.get(email) != contact_id:
+            if email in self.emails:
+                return False
+            self._name(contact_id, email)
+        return True
 
     def redeem(self, subject: str, *, by_us: bool) -> None:
         self.redeemed[subject] = (self.clock.now(), by_us)
@@ -357,14 +431,11 @@ class Model:
         """
         found = []
         for contact, numbers in self.applied.items():
-            order = [entries[number] for number in numbers]
-            for place, late in enumerate(order):
-                for before, early in enumerate(order[:place]):
-                    pair = (late, early)
-                    if late >= early or excused(late, early):
-                        continue
-                    if self._might_know(contact, place, before, pair, together, known):
-                        found.append(pair)
+            for place, before, pair in _reversed([entries[number] for number in numbers]):
+                if not excused(*pair) and self._might_know(contact, place, before, pair, together, known):
+                    found.append(pair)
+        for numbers in self.types.values():  # always over the API, and by the contact's id
+            found += [pair for *_, pair in _reversed([entries[n] for n in numbers]) if not excused(*pair)]
         return found
 
     def _might_know(
@@ -373,7 +444,7 @@ class Model:
     ) -> bool:  # fmt: skip
         files = self.by_file.get(contact, ())
         if place in files:
-            return pair in together
+            return pair in together and pair[0] not in self.taken_back
         return before not in files or place >= known.get(pair, len(self.applied[contact]))
 
     # the folder -------------------------------------------------------------------------------------------------------
@@ -429,7 +500,7 @@ class Model:
             key = row.fields.get("contactId") or self.emails.get(row.fields["email"])
             if key is None:
                 self.create(row.fields["email"], row.fields["city"])
-            elif key in self.cities and "city" in row.fields:
+            elif key in self.cities and self._rename(key, row.fields.get("email")) and "city" in row.fields:
                 self.change(key, row.fields["city"], by_file=True)
 
     def _import_redemptions(self, root: Any, skips: float) -> None:
@@ -442,3 +513,11 @@ class Model:
             key = row["contact"]["matchKey"]
             if (key in self.cities or key in self.emails) and self._takes(skips):  # else ignored in silence (ref 6.5)
                 self.receipts.add(row["uniqueReceiptId"])
+
+
+def _reversed(order: list[int]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Where an older entry (late) comes behind a newer one (early): their places, and (late, early)."""
+    for place, late in enumerate(order):
+        for before, early in enumerate(order[:place]):
+            if late < early:
+                yield place, before, (late, early)

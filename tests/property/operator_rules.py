@@ -121,8 +121,14 @@ class OperatorMachine(OutboxMachine):
         if row is None:
             return
         content = plain_of(bytes(row[0]))
-        content["changes" if written.kind is Kind.CONTACT_UPDATE else "contact"]["city"] = f"c{number}"
-        content.get("changes", {}).pop("nickname", None)
+        if written.kind is Kind.CONTACT_TYPE:
+            content["contactType"] = f"t{number}"
+        else:
+            content["changes" if written.kind is Kind.CONTACT_UPDATE else "contact"]["city"] = f"c{number}"
+        for wrong in ("nickname", "email"):
+            content.get("changes", {}).pop(wrong, None)
+        if (email := self.model.addressed.get(written.number)) is not None:
+            self.model.addressed[number] = email
         self._act("edit", frozenset({entry}), self._operations().edit(entry, to_json(content)))
         self._replay_ids([entry], via="api", again=False)
 

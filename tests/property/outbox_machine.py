@@ -23,23 +23,23 @@ from dying import Line, Process, dying
 from fakes import FakeClock, InlineConnection, inline_database, rest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from lockstep import Command, Fate, Written, may
+from lockstep import SETTING, Command, Fate, Written, may, overtaken
 from model_engage import Fault, Model
 
 from voyado_async.api.bulk import EngageBulk
 from voyado_async.api.carrier import EngageCarrier
 from voyado_async.api.routes import routes_of
 from voyado_async.delivery import BulkTurn, Draft, FileForm, Kind, Message, NoFileForm
-from voyado_async.drain import beside
+from voyado_async.drain import beside, recent
 from voyado_async.drain.drainer import Drainer, DrainSettings
 from voyado_async.drain.policy import Schedule
 from voyado_async.errors import InvalidEntry
 from voyado_async.events import AttemptMade, BreakerChanged, DrainerStopped, Event, FileChanged, Problem
 from voyado_async.fallback.courier import Courier
-from voyado_async.kinds import contact_create, contact_update, receipt, redeem
+from voyado_async.kinds import contact_create, contact_type, contact_update, receipt, redeem, voucher_redeem
 from voyado_async.kinds.address import address
 from voyado_async.kinds.call import Operation
-from voyado_async.outbox.records import Stored
+from voyado_async.outbox.records import Asked, Learned, Stored
 from voyado_async.outbox.sqlite import SqliteOutbox
 from voyado_async.outbox.states import FINAL, State
 from voyado_async.settings import Settings
@@ -49,6 +49,10 @@ T = TypeVar("T")
 ANNA, BO = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", "c41d8a90-2b36-4f1e-8e77-91d3a6b05f2e"
 CONTACTS = {ANNA: "anna@example.com", BO: "bo@example.com"}
 NEWCOMERS = ("cia@example.com", "dan@example.com")
+ADDRESSES = (*CONTACTS.values(), "eva@example.com")
+"""What a contact may be renamed to, where nobody else has it."""
+TOLD_FOR = (30.0, 2000.0, 0.0)
+"""Seconds for which what Engage told of an address stands for a look-up: the usual ones, far too long, and never."""
 SCHEDULES = (Schedule((10_000, 30_000, 60_000, 300_000), 8), Schedule((500, 2_000), 3))
 """The usual one, and one that is so quick that only the rest of a lane keeps it from overtaking Engage."""
 LATE = [fault for fault in Fault if fault.endswith("_late")]
@@ -58,6 +62,8 @@ PERIOD = 900.0
 HITS: Counter[str] = Counter()
 """How often each move, fault, crash point and step of an operator was hit in all runs together."""
 
+
+still_so = recent.still_so
 
 NO_FILE = "a name that the tenant's XSD refuses"
 
@@ -73,6 +79,10 @@ class OutboxMachine(RuleBasedStateMachine):
         """Everything that the shop was told to be durable, also what was purged or forgotten since."""
         self.states: dict[int, State] = {}
         """Where each entry that is still there has to be, by the moves that were seen."""
+        self.places: dict[int, tuple[Kind, int]] = {}
+        """Of what is there: its kind, and the lane that it was last seen in."""
+        self.joined: dict[int, int] = {}
+        """The lanes that became part of others."""
         self.numbers: dict[int, int] = {}
         """The entry that wrote a number."""
         self.together: set[tuple[int, int]] = set()
@@ -81,8 +91,10 @@ class OutboxMachine(RuleBasedStateMachine):
         """Pairs that are known to be one contact's, and how many of its changes had been applied when that was seen."""
         self.excused: set[tuple[int, int]] = set()
         """Pairs whose order a person gave up: see `lockstep`."""
-        self.taken_back: set[int] = set()
-        """What a person took back that had left already."""
+        self.tried: set[int] = set()
+        """What Engage may have, or may have had."""
+        self.left_to_newer: set[int] = set()
+        """Changes that were confirmed when a newer one, of which Engage may know, had set the same."""
         self.gone = Counter[str]()
         self.command: Command | None = None
         """What the operator is doing."""
@@ -100,15 +112,25 @@ class OutboxMachine(RuleBasedStateMachine):
         self.patches.enter_context(dying(lambda: self.processes))
         # Looking for lost pokes and changes of health four times a second would be nearly all that a run does.
         self.patches.enter_context(mock.patch.object(beside, "LOOK", 2.0))
+        self.patches.enter_context(mock.patch.object(recent, "still_so", self._told))
+
+    @staticmethod
+    def _told(*args: Any, **values: Any) -> bool:
+        """Whether an answer still counts, tallied."""
+        counts = still_so(*args, **values)
+        HITS["look-up saved" if counts else "look-up not saved, for what is known may have changed"] += 1
+        return counts
 
     @initialize(
         seed=st.integers(0, 2**16),
         drains=st.booleans(),
         schedule=st.sampled_from(SCHEDULES),
         bulk=st.booleans(),
+        told_for=st.sampled_from(TOLD_FOR),
     )
-    def begin(self, seed: int, drains: bool, schedule: Schedule, bulk: bool) -> None:
+    def begin(self, seed: int, drains: bool, schedule: Schedule, bulk: bool, told_for: float) -> None:
         self.schedule = schedule
+        self.told_for = told_for
         self.settings = Settings(
             outbox=str(self.folder / "outbox.db"), contact_key="email", sftp_contacts_dir="contacts",
             sftp_transactions_dir="transactions", sftp_redemptions_dir="redemptions", import_period=PERIOD,
@@ -191,7 +213,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.drainer = Drainer(
             outbox,
             EngageCarrier(line, routes, contact_key="email"),  # type: ignore[arg-type]  # stands for Http
-            DrainSettings(self.schedule, 40.0, 4, 5, confirm=True),
+            DrainSettings(self.schedule, 40.0, 4, 5, confirm=True, told_for=self.told_for),
             self.clock,
             second_road=step,
             emit=self.events.append,
@@ -246,7 +268,7 @@ class OutboxMachine(RuleBasedStateMachine):
             lane = self._lane(draft.lane)
             for older, other in self.written.items():
                 # A creation does not overwrite whom it finds: what an older change has set stays in force.
-                changes = written.kind is Kind.CONTACT_UPDATE and other.number and older != entry
+                changes = written.kind is Kind.CONTACT_UPDATE and other.field == written.field and older != entry
                 if changes and older in self.states and self._lane(other.lane) == lane:
                     self.together.add((older, entry))
 
@@ -270,6 +292,34 @@ class OutboxMachine(RuleBasedStateMachine):
         named = address(email=contact) if "@" in contact else address(contact_id=contact)
         draft = contact_update.draft(named, {"city": f"c{number}"} | also)
         written = Written(Kind.CONTACT_UPDATE, contact, number, lane=draft.lane)
+        if "@" in contact:
+            self.model.addressed[number] = contact
+        self.run(self._put(draft, written, elsewhere=elsewhere))
+
+    @rule(contact=st.sampled_from([*CONTACTS]), email=st.sampled_from(ADDRESSES), elsewhere=st.booleans())
+    def rename(self, contact: str, email: str, elsewhere: bool) -> None:
+        """The contact gets another address, which may have been somebody else's."""
+        self.change(contact, elsewhere, {"email": email})
+
+    @rule(email=st.sampled_from(ADDRESSES), after=st.sampled_from([0.0, 0.3, 11]))
+    def read(self, email: str, after: float) -> None:
+        """The shop finds a contact, and what it found is written down some time later."""
+
+        async def read() -> None:
+            asked, mark = Asked.now(self.clock), await self.shop.outbox.mark(email)
+            contact = self.model.emails.get(email)
+            await self.clock.advance(after)
+            if contact is not None:
+                learned = Learned(f"email:{email}", contact, mark.forgets, None, *asked)
+                await self.shop.survives(self.shop.outbox.remember_contacts([learned]))
+
+        self.run(read())
+
+    @rule(contact=st.sampled_from([*CONTACTS]), elsewhere=st.booleans())
+    def change_type(self, contact: str, elsewhere: bool) -> None:
+        number = self._next()
+        draft = contact_type.draft(contact, f"t{number}")
+        written = Written(Kind.CONTACT_TYPE, contact, number, lane=draft.lane)
         self.run(self._put(draft, written, elsewhere=elsewhere))
 
     @rule(contact=st.sampled_from([*CONTACTS, *CONTACTS.values()]), fault=st.sampled_from(LATE), dies=st.booleans())
@@ -297,6 +347,17 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model.assignments[subject] = contact
         draft = redeem.draft(subject, channel="ECOM", contact_id=contact)
         self.run(self._put(draft, Written(Kind.REDEEM, subject, lane=draft.lane), elsewhere=elsewhere))
+
+    @rule(contact=st.sampled_from([ANNA, BO, None]), elsewhere=st.booleans())
+    def redeem_voucher(self, contact: str | None, elsewhere: bool) -> None:
+        subject = self._voucher(contact)
+        draft = voucher_redeem.draft(subject, contact_id=contact)
+        self.run(self._put(draft, Written(Kind.VOUCHER_REDEEM, subject, lane=draft.lane), elsewhere=elsewhere))
+
+    def _voucher(self, contact: str | None) -> str:
+        subject = f"b0000000-0000-4000-8000-{len(self.model.vouchers):012d}"
+        self.model.vouchers[subject] = contact
+        return subject
 
     def _sale(self, contact: str) -> tuple[Draft, Written]:
         subject = f"R-{self._next()}"
@@ -394,14 +455,15 @@ class OutboxMachine(RuleBasedStateMachine):
     def change_the_key(self, works: bool) -> None:
         self.model.key_works = works
 
-    @rule(operation=st.sampled_from([None, Operation.REDEEM, Operation.UPDATE_CONTACT]))
+    @rule(operation=st.sampled_from([None, Operation.REDEEM, Operation.UPDATE_CONTACT, Operation.CHANGE_CONTACT_TYPE]))
     def forbid(self, operation: Operation | None) -> None:
         self.model.forbidden = set() if operation is None else {operation}
 
     @rule(data=st.data())
-    @precondition(lambda self: self.model.assignments)
+    @precondition(lambda self: self.model.assignments or self.model.vouchers)
     def be_redeemed_by_somebody_else(self, data: st.DataObject) -> None:
-        subject = data.draw(st.sampled_from(sorted(self.model.assignments)[-5:]))
+        some = sorted(self.model.assignments)[-5:] + sorted(self.model.vouchers)[-5:]
+        subject = data.draw(st.sampled_from(some))
         if subject not in self.model.redeemed:
             self.model.redeem(subject, by_us=False)
 
@@ -479,19 +541,35 @@ class OutboxMachine(RuleBasedStateMachine):
     async def _watch(self) -> None:
         """What was moved since the last look, in the order of the commits, is what the model allows."""
         rows = self.shop.database.execute(
-            "SELECT seq, who, entry, source, target FROM seen WHERE seq > ? AND entry IS NOT NULL ORDER BY seq",
-            (self.seen,),
+            "SELECT seq, who, entry, lane, source, target, what FROM seen WHERE seq > ? ORDER BY seq", (self.seen,)
         ).fetchall()
-        for seq, who, entry, source, target in rows:
+        for seq, who, entry, lane, source, target, what in rows:
             self.seen = seq
-            assert self.states.get(entry, State.PENDING) == source, (entry, self.states.get(entry), source, target)
-            assert may(who, source, target, self.command, entry), (who, entry, source, target, self.command)
-            HITS[f"move {source} -> {target}, {who}"] += 1
-            if target == "gone":
-                self._is_gone(entry, State(source))
-            else:
-                self.states[entry] = State(target)
-                self._is_moved(who, entry, State(source), State(target))
+            if what == "lanes joined":
+                self.joined[lane] = int(target)
+            elif what == "new entry":
+                self.places[entry] = Kind(target), lane
+                self.states.setdefault(entry, State.PENDING)
+            elif entry is not None:
+                assert self.states[entry] == source, (entry, self.states[entry], source, target)
+                assert may(who, source, target, self.command, entry), (who, entry, source, target, self.command)
+                HITS[f"move {source} -> {target}, {who}"] += 1
+                if target == "gone":
+                    self._is_gone(entry, State(source))
+                else:
+                    self.places[entry] = self.places[entry][0], lane
+                    self.states[entry] = State(target)
+                    self._is_moved(who, entry, State(source), State(target))
+
+    def _is_sent(self, entry: int) -> None:
+        """Nothing of its contact had to go first."""
+        lane = self._root(entry)
+        mates = {each: (kind, self.states[each]) for each, (kind, _) in self.places.items() if self._root(each) == lane}
+        assert overtaken(entry, mates) == [], (entry, mates)
+
+    def _root(self, entry: int) -> int:
+        lane = self.places[entry][1]
+        return self.joined.get(lane, lane)
 
     def _is_gone(self, entry: int, state: State) -> None:
         assert self.command is not None
@@ -501,34 +579,61 @@ class OutboxMachine(RuleBasedStateMachine):
         fate = Fate.SPENT if purged and state is State.DELIVERED else Fate.GONE
         self.written[entry] = msgspec.structs.replace(written, fate=fate)
         self.gone["purged" if purged else "forgotten"] += 1
-        del self.states[entry]
+        lane = self._root(entry)
+        del self.states[entry], self.places[entry]
         if purged and written.number:
-            for older, other in self.written.items():
-                # What says that an older value must not come back stays for as long as that could be replayed.
-                held = older < entry and self.states.get(older) is State.REJECTED and other.kind is Kind.CONTACT_UPDATE
-                assert not (held and self._lane(other.lane) == self._lane(written.lane)), (older, entry)
+            for older, other in self.states.items():
+                # What says that an older value must not come back stays for as long as that could be sent or replayed.
+                changes = older < entry and self.places[older][0] in SETTING and self._root(older) == lane
+                assert not changes or other in FINAL, (older, entry)
 
     def _is_moved(self, who: str, entry: int, source: State, target: State) -> None:
-        if who != "shop" or self.command is None or not self.command.what.startswith(("replay", "discard")):
-            return
-        for newer in self.written:
-            if newer > entry and self._gave_up(entry, newer):
-                self.excused.add((entry, newer))
-        if source in (State.UPLOADED, State.IMPORTED):
-            self.taken_back.add(entry)
+        if target is State.SENDING:
+            self._is_sent(entry)
+        elif target is State.DELIVERED:
+            HITS[f"delivered {self.places[entry][0]}"] += 1
+            if source is State.IMPORTED and self.followers(entry, tried=True):
+                self.left_to_newer.add(entry)
+        elif target is State.DISCARDED and self._is_superseded(who, entry):
+            assert self.followers(entry, tried=who == "program"), (entry, self.states)
+        if target in (State.SENDING, State.UPLOADED):
+            self.tried.add(entry)
+        if who == "shop" and self.command is not None and self.command.is_replay:
+            self.excused |= {(entry, newer) for newer in self.written if newer > entry and newer not in self.states}
+        if who == "shop" and source in (State.UPLOADED, State.IMPORTED):
+            self.model.taken_back.add(entry)
+
+    def _is_superseded(self, who: str, entry: int) -> bool:
+        """It was not dropped by a person."""
+        if self.command is None or entry not in self.command.ids:
+            return True
+        return self.command.is_replay or (who == "program" and self.command.what != "cancel")
 
     def is_excused(self, older: int, newer: int) -> bool:
-        """Whether the order of the two is nobody's promise any more. One that was purged before a look-up told that
-        they are one contact's is as good as never written: retention is days, a person's purge may be at once."""
+        """Whether the order of the two is nobody's promise any more: see `lockstep`."""
+        if self.states.get(newer) in (State.REJECTED, State.DISCARDED):
+            self.excused.add((older, newer))
         forgotten = any(self.written[each].fate is Fate.GONE for each in (older, newer))
         purged = self.written[newer].fate is Fate.SPENT and (older, newer) not in self.known
-        return forgotten or purged or older in self.taken_back or (older, newer) in self.excused
+        return forgotten or purged or (older, newer) in self.excused or self._has_moved_on(older, newer)
 
-    def _gave_up(self, entry: int, newer: int) -> bool:
-        """A person brings an older change back: what newer ones were rejected, discarded or purged says nothing."""
-        if self.states.get(newer) in (None, State.REJECTED, State.DISCARDED):
-            return True
-        return self._lane(self.written[entry].lane) != self._lane(self.written[newer].lane)
+    def followers(self, entry: int, *, tried: bool) -> list[int]:
+        """Newer writes of its contact, dropped by nobody, that set what this one would. `tried`: of which Engage may
+        know."""
+        field, lane = self.written[entry].field, self._root(entry)
+        return [
+            newer
+            for newer, state in self.states.items()
+            if newer > entry and self.written[newer].field == field and self._root(newer) == lane
+            and state not in (State.REJECTED, State.DISCARDED) and (newer in self.tried or not tried)
+        ]  # fmt: skip
+
+    def _has_moved_on(self, older: int, newer: int) -> bool:
+        """One of them was written by an address that more than one contact has had by now: it goes to whom that names
+        when it leaves, and stays in the lane of whom it named at first."""
+        first, second = self.written[older], self.written[newer]
+        moved = any(self.model.has_moved(each.subject) for each in (first, second))
+        return moved and self._lane(first.lane) != self._lane(second.lane)
 
     def teardown(self) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from model_engage import Fault
 from operator_rules import OperatorMachine
-from outbox_machine import ANNA, BO, CONTACTS, HITS, LATE, NEWCOMERS, NO_FILE, SCHEDULES
+from outbox_machine import ADDRESSES, ANNA, BO, CONTACTS, HITS, LATE, NEWCOMERS, NO_FILE, SCHEDULES, TOLD_FOR
 
 from voyado_async.drain.policy import Schedule
 from voyado_async.outbox.states import State
@@ -27,7 +27,7 @@ class Walk:
 
     def __init__(self, make: Callable[[], OperatorMachine], *, schedule: Schedule, bulk: bool, round_: int) -> None:
         self.machine = make()
-        self.machine.begin(seed=round_, drains=True, schedule=schedule, bulk=bulk)
+        self.machine.begin(seed=round_, drains=True, schedule=schedule, bulk=bulk, told_for=TOLD_FOR[round_ % 3])
         if round_:
             for process in (self.machine.main, self.machine.shop):
                 process.doomed = lambda point: not HITS[f"died {point}"]
@@ -56,6 +56,8 @@ class Walk:
         self.do(
             lambda: machine.redeem(ANNA, False),
             lambda: machine.redeem(None, True),
+            lambda: machine.redeem_voucher(ANNA, True),
+            lambda: machine.change_type(ANNA, False),
             lambda: machine.sell(BO, False),
             lambda: machine.change(ANNA, True, {}),
             lambda: machine.change(CONTACTS[ANNA], False, {}),
@@ -289,6 +291,83 @@ def engage_is_late(walk: Walk) -> None:
             walk.wait(240)
 
 
+def vouchers(walk: Walk) -> None:
+    """What became of a redemption is looked for on every page, and found out by repeating it where nobody is known."""
+    machine = walk.machine
+    for _ in range(3):
+        walk.do(lambda: machine.redeem_voucher(ANNA, False))
+    walk.wait(1)
+    for fault in (Fault.E503_DONE, Fault.TIMEOUT_LOST, Fault.BROKEN_LATE):
+        for contact in (ANNA, None):
+            machine.model.faults.append(fault)
+            walk.do(lambda contact=contact: machine.redeem_voucher(contact, True))
+            walk.wait(80 if fault is Fault.TIMEOUT_LOST else 15)
+    machine.model.redeem(machine._voucher(BO), by_us=False)
+    walk.do(lambda: machine.redeem_voucher(BO, False))
+    walk.go_down(0)
+    walk.do(lambda: machine.redeem_voucher(ANNA, False))
+    walk.wait(60)
+    walk.do(machine.come_up)
+    walk.wait(60)
+
+
+def of_another_type(walk: Walk) -> None:
+    """Changes of type have their place among the other changes, wait out an outage, and come back without harm."""
+    machine = walk.machine
+    for via in ("api", "file"):
+        machine.model.faults.append(Fault.BAD_REQUEST)
+        walk.do(lambda: machine.change_type(ANNA, False), lambda: machine.change(ANNA, True, {}))
+        walk.wait(1)
+        for entry in machine._rejected_changes():
+            walk.do(lambda entry=entry: machine._edit(entry))
+        machine.model.faults.append(Fault.BAD_REQUEST)
+        walk.do(lambda: machine.change_type(ANNA, True), lambda: machine.change_type(ANNA, False))
+        walk.wait(1)
+        walk.replay(State.REJECTED, via=via)
+        walk.wait(1)
+    machine.model.faults.append(Fault.E504_LATE)
+    walk.do(lambda: machine.change_type(BO, True), lambda: machine.change_type(BO, False))
+    walk.go_down(0)
+    walk.do(lambda: machine.change(BO, True, {}), lambda: machine.change_type(BO, True))
+    walk.do(lambda: machine.change(CONTACTS[BO], True, {}))
+    walk.wait(AFTERNOON)
+    walk.do(lambda: machine.import_files(0.5), machine.come_up)
+    walk.wait(60)
+
+
+def called_otherwise(walk: Walk) -> None:
+    """An address is its contact's, then nobody's, then another one's; who was asked before knows nothing any more."""
+    machine = walk.machine
+    anna, bo, eva = ADDRESSES
+    for _ in range(2):
+        walk.do(lambda: machine.change(anna, False, {}), lambda: machine.change(bo, True, {}))
+        walk.wait(11)
+    walk.do(lambda: machine.rename(ANNA, eva, False), lambda: machine.change(anna, True, {}))
+    walk.wait(1)
+    walk.do(lambda: machine.rename(BO, anna, True), lambda: machine.read(anna, 0.0))
+    walk.do(lambda: machine.change(anna, False, {}), lambda: machine.change(eva, True, {}))
+    walk.wait(11)
+    machine.model.faults.append(Fault.E504_LATE)
+    walk.do(lambda: machine.rename(BO, bo, True), lambda: machine.change(anna, False, {}))
+    walk.wait(0.5)
+    walk.do(lambda: machine.read(anna, 0.0), lambda: machine.read(bo, 11))
+    walk.do(lambda: machine.change(anna, True, {}), lambda: machine.change(bo, False, {}))
+    walk.wait(60)
+    walk.do(lambda: machine.rename(BO, anna, True), lambda: machine.change(anna, False, {}))
+    walk.wait(11)
+    machine.model.faults.append(Fault.TIMEOUT_DONE)
+    walk.do(lambda: machine.read(anna, 0.0), lambda: machine.rename(BO, bo, True))
+    walk.wait(1)
+    walk.do(lambda: machine.change(anna, False, {}))
+    walk.wait(120)
+    walk.go_down(0)
+    walk.do(lambda: machine.rename(ANNA, anna, False), lambda: machine.change(anna, True, {}))
+    walk.wait(AFTERNOON)
+    walk.do(lambda: machine.import_files(0.0), machine.come_up)
+    walk.do(lambda: machine.change(eva, False, {}), lambda: machine.change(bo, False, {}))
+    walk.wait(60)
+
+
 WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (every_fault, USUAL, False),
     (poisoned, QUICK, False),
@@ -301,6 +380,9 @@ WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (nothing_left_of_it, QUICK, False),
     (the_newer_one_first, USUAL, False),
     (engage_is_late, QUICK, False),
+    (vouchers, QUICK, False),
+    (of_another_type, USUAL, False),
+    (called_otherwise, USUAL, False),
 )
 
 MOST = 40
