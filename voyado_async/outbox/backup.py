@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxUnavailable
+from voyado_async.outbox.migrate import RESTORE
 
 
 def copy(path: str, target: Path) -> None:
@@ -35,7 +36,7 @@ def copy(path: str, target: Path) -> None:
     except sqlite3.OperationalError as error:
         raise OutboxUnavailable(f"the outbox {path} cannot be copied now ({error})") from error
     except sqlite3.DatabaseError as error:
-        raise OutboxDamaged(f"the outbox {path} is damaged ({error}). Run `voyado-async verify`") from error
+        raise OutboxDamaged(f"the outbox {path} is damaged ({error}). {RESTORE}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxMismatch, OutboxUnavailable
 from voyado_async.outbox.lock import is_held
-from voyado_async.outbox.migrate import migrate, newest, schema_version
+from voyado_async.outbox.migrate import RESTORE, migrate, newest, schema_version
 from voyado_async.outbox.moves import SQL
 
 R = TypeVar("R")
@@ -86,7 +86,7 @@ def unreadable(error: sqlite3.Error, path: str) -> OutboxUnavailable | OutboxDam
     """What SQLite's error means to who reads."""
     if isinstance(error, sqlite3.OperationalError):
         return OutboxUnavailable(f"the outbox {path} cannot be read now ({error})")
-    return OutboxDamaged(f"the outbox {path} is damaged ({error}). Run `voyado-async verify`")
+    return OutboxDamaged(f"the outbox {path} is damaged ({error}). {RESTORE}")
 
 
 def in_snapshot(database: sqlite3.Connection, look: Callable[[sqlite3.Connection], R]) -> R:

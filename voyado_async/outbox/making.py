@@ -12,7 +12,7 @@ from voyado_async.errors import ConfigurationError, OutboxDamaged, OutboxUnavail
 from voyado_async.outbox.access import OWNER, Access
 from voyado_async.outbox.glance import bound_to, check_size, check_sqlite, fact_of, refuse_another
 from voyado_async.outbox.lock import Turn
-from voyado_async.outbox.migrate import migrate, newest, schema_version
+from voyado_async.outbox.migrate import RESTORE, migrate, newest, schema_version
 from voyado_async.outbox.moves import SQL
 from voyado_async.outbox.seal import opened, renewed
 
@@ -54,7 +54,7 @@ def prepare(
         except sqlite3.OperationalError as error:
             raise OutboxUnavailable(f"the outbox {path} cannot be opened now ({error})") from error
         except sqlite3.DatabaseError as error:
-            raise OutboxDamaged(f"{path} is not a sound database ({error}); it was not touched") from error
+            raise OutboxDamaged(f"{path} is not a sound database ({error}); it was not touched. {RESTORE}") from error
         finally:
             database.close()
 

@@ -21,6 +21,9 @@ APPLICATION_ID = 0x564F5941
 OLDEST_CODE = 1
 """The oldest schema version whose code may open what this code writes."""
 
+RESTORE = "Restore it from a backup, or move it away to begin with an empty outbox"
+"""What helps where a database is damaged."""
+
 _FILE_NAME = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -78,10 +81,7 @@ def schema_version(connection: sqlite3.Connection, path: str) -> int:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        raise OutboxDamaged(
-            f"{path} is not a sound database ({error}); it was not touched. Restore it from a backup, or move it away "
-            "to begin with an empty outbox"
-        ) from error
+        raise OutboxDamaged(f"{path} is not a sound database ({error}); it was not touched. {RESTORE}") from error
     if owner != APPLICATION_ID and (tables or version):
         raise OutboxMismatch(
             f"{path} is a database of another program; it was not touched. Choose another VOYADO_OUTBOX"

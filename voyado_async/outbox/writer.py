@@ -23,6 +23,7 @@ from voyado_async.outbox import adding, moves
 from voyado_async.outbox.adding import Prepared
 from voyado_async.outbox.commit import commit
 from voyado_async.outbox.lock import Turn
+from voyado_async.outbox.migrate import RESTORE
 from voyado_async.outbox.records import Stored
 from voyado_async.outbox.seal import NOT_SEALED, Seal
 
@@ -119,10 +120,7 @@ def unavailable(error: sqlite3.Error, path: str) -> VoyadoError:
     if isinstance(error, sqlite3.OperationalError):
         told = OutboxUnavailable(f"the outbox {path} cannot be written now ({error}); nothing was stored")
     else:
-        told = OutboxDamaged(
-            f"the outbox {path} is damaged ({error}); nothing was stored. Run `voyado-async verify`, and restore a "
-            "backup"
-        )
+        told = OutboxDamaged(f"the outbox {path} is damaged ({error}); nothing was stored. {RESTORE}")
     told.__cause__ = error
     return told
 

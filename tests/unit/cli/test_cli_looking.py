@@ -388,6 +388,10 @@ def test_a_damaged_page_is_found(call: Call, home: Path, filled: None) -> None:
     result = call("verify", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["checks"][0]["ok"] is False
+    for command in (["verify"], ["status"], ["enqueue", "receipt", "-"]):
+        told = call(*command, stdin=RECEIPT.decode())
+        assert told.exit_code in (1, 2)
+        assert "Restore it from a backup" in told.output + told.stderr
 
 
 def test_lanes_are_right_after_every_kind_of_hold(call: Call, in_outbox: In) -> None:
