@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from voyado_async.cli.demo_books import Assignment, Contact, Effect, EngageBooks, Written, compare
+from voyado_async.cli import demo as story
+from voyado_async.cli.demo_books import Assignment, Contact, Effect, EngageBooks, Finding, Row, Written, compare
 from voyado_async.cli.demo_shop import Samples
+from voyado_async.cli.demo_view import View
 from voyado_async.delivery import Kind
 
 ANNA = "0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10"
@@ -167,6 +175,69 @@ def test_what_nobody_wrote_is_told(foreign: Effect) -> None:
 
 def test_the_samples_are_found() -> None:
     assert len(Samples().receipts) >= 6
+
+
+def told(**changes: object) -> story.Result:
+    row = Row(written=3, api=2, missing=1)
+    finding = Finding("missing", "receipt", 7, "is not stored")
+    return msgspec.structs.replace(
+        story.Result(
+            agree=False, entries=3, kinds={"receipt": row}, findings=(finding,), unsettled=1, unknown_outcomes=2,
+            files=4, slowest_write_ms=5.0, seconds=6.0, seed=1,
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+@pytest.mark.parametrize("agree", [True, False])
+def test_books_that_differ_end_the_demo_with_1(
+    agree: bool, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play(seed: int, view: View) -> story.Result:
+        return told(agree=agree)
+
+    monkeypatch.setattr(story, "play", play)
+    done = CliRunner().invoke(story.demo, arguments)
+    assert done.exit_code == (0 if agree else 1)
+    if arguments:
+        assert json.loads(done.stdout)["agree"] is agree
+    else:
+        assert done.stdout.splitlines()[-1].startswith("The books agree" if agree else "The books differ")
+
+
+def test_the_report_names_each_entry_that_is_wrong() -> None:
+    lines = story.report(told())
+    assert lines[1].split() == ["written", "by", "API", "by", "file", "missing", "doubled", "out", "of", "order"]
+    assert lines[2].split() == ["receipt", "3", "2", "0", "1", "0", "0"]
+    assert lines[4:6] == ["missing: receipt of entry 7: is not stored", "not settled in time: 1"]
+
+
+async def test_on_a_terminal_the_story_is_drawn_in_its_place(tmp_path: Path) -> None:
+    """The phases, a bar for each state, and what the breaker does."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    shown = b""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "voyado_async", "demo", stdout=theirs, stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(tmp_path), "TERM": "xterm"}, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        async with asyncio.timeout(30):
+            while not (b"well: Engage is well" in shown and b"delivered " in shown and b"breaker closed" in shown):
+                shown += await asyncio.to_thread(os.read, ours, 4096)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            with contextlib.suppress(OSError):  # nobody holds the other end any more
+                while await asyncio.to_thread(os.read, ours, 4096):
+                    pass
+            await process.communicate()
+    finally:
+        os.close(ours)
+    assert process.returncode == 1
+    assert b"\x1b[" in shown
+    assert list(tmp_path.iterdir()) == []
 
 
 async def start_demo(folder: Path, *arguments: str) -> asyncio.subprocess.Process:

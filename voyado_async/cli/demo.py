@@ -282,7 +282,7 @@ def report(result: Result) -> list[str]:
         entry = "" if finding.entry_id is None else f" of entry {finding.entry_id}"
         lines.append(f"{finding.what.replace('_', ' ')}: {finding.kind}{entry}: {finding.detail}")
     if result.unsettled:
-        lines.append(f"{result.unsettled} entries were not settled in time")
+        lines.append(f"not settled in time: {result.unsettled}")
     lines.append(
         f"{result.entries} entries in {result.seconds:.0f} s, {result.unknown_outcomes} attempts of unknown outcome, "
         f"{result.files} files; the slowest write took {result.slowest_write_ms:.0f} ms"
