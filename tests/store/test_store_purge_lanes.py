@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from pathlib import Path
 
 import pytest
 from entries import START, StandingClock, bring_to, claimed, draft, move, put
@@ -13,6 +14,8 @@ from voyado_async.outbox import moves, purging
 from voyado_async.outbox.records import EntryFilter
 from voyado_async.outbox.states import State
 from voyado_async.outbox.store import Outbox
+from voyado_async.resources.operations import Operations
+from voyado_async.settings import Settings
 
 DAY = 86_400_000
 LATER = START + 31 * DAY
@@ -170,3 +173,18 @@ async def test_thousands_of_lanes_go_while_others_are_written(outbox: Outbox, cl
     await purging
     assert kept <= lanes(outbox)
     assert len(lanes(outbox)) == len(kept | {"contact:2999"})
+
+
+async def test_a_lane_that_was_forgotten_and_purged_while_engage_was_asked_is_joined_to_nothing(
+    outbox: Outbox, clock: StandingClock, tmp_path: Path
+) -> None:
+    """Nor is anything learned of its contact."""
+    await put(outbox, draft(lane=EMAIL))
+    lane = lane_id(outbox, EMAIL)
+    operations = Operations(outbox, clock, Settings(outbox=str(tmp_path / "outbox.db")))
+    await operations.forget("anna@example.com", drop_pending=True)
+    await put(outbox, draft(lane=NEWEST))
+    await purge(outbox)
+    assert lanes(outbox) == {NEWEST}
+    assert await outbox.join_lanes(lane, "x", EMAIL)
+    assert (lanes(outbox), await outbox.contact_id(EMAIL)) == ({NEWEST}, None)

@@ -202,7 +202,8 @@ def join_lanes(
       both from the entries of both, wherever they hang;
     - something is written to either name later: it hangs under the lane that has the turn, behind what waits in both;
     - the other lane is joined to a third one: `join_joined` leads the first one there as well, in one step;
-    - the contact was forgotten while Engage was asked about it: nothing is learned of it, and there is nothing to join;
+    - the contact was forgotten while Engage was asked about it, and the lane purged perhaps: nothing is learned of it,
+      and there is nothing to join;
     - the process dies: the join is there or it is not.
     """
     if connection.execute(SQL["is_forgotten"], {"lane": lane}).fetchone() is not None:

@@ -235,8 +235,8 @@ SELECT 1 FROM entry WHERE state = 'sending' AND +lane IN (
 ) LIMIT 1;
 
 -- name: is_forgotten
--- Whether the contact of the lane was forgotten.
-SELECT 1 FROM lane WHERE id = :lane AND key = 'forgotten:' || id;
+-- Whether the contact of the lane was forgotten; the lane may be purged by now.
+SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM lane WHERE id = :lane AND key <> 'forgotten:' || id);
 
 -- name: join_lane
 -- The lane has its turn with the other one from now on. Its entries stay where they are, however many they are; what is
