@@ -23,6 +23,8 @@ from voyado_async.resources.operations import Operations, Selected
 
 T = TypeVar("T")
 
+ADDRESSED = [f"email:{email}" for email in CONTACTS.values()]
+
 TAKEN = (State.REJECTED, State.EXHAUSTED, State.SPOOLED)
 """What is replayed without being told twice (DESIGN 4)."""
 
@@ -136,7 +138,7 @@ class OperatorMachine(OutboxMachine):
     def purge(self, days: float) -> None:
         self._act("purge", frozenset(self.states), self._operations().purge(older_than=timedelta(days=days)))
 
-    @rule(contact=st.sampled_from([*CONTACTS, "email:anna@example.com", "email:cia@example.com"]), drop=st.booleans())
+    @rule(contact=st.sampled_from([*CONTACTS, *ADDRESSED, "email:cia@example.com"]), drop=st.booleans())
     def forget(self, contact: str, drop: bool) -> None:
         before = dict(self.states)
         lanes = self._lanes_of(contact)

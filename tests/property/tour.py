@@ -281,6 +281,17 @@ def the_newer_one_first(walk: Walk) -> None:
     walk.wait(1)
 
 
+def forgotten_over_it(walk: Walk) -> None:
+    """Engage takes its time to say whose an address is; by then nothing of it is left, not even its place in a row."""
+    machine = walk.machine
+    machine.model.faults.append(Fault.SLOW_DONE)
+    walk.do(lambda: machine.change(CONTACTS[BO], False, {}))
+    walk.wait(1)
+    walk.do(lambda: machine.forget("email:bo@example.com", True), lambda: machine.sell(ANNA, True))
+    walk.do(lambda: machine.purge(0.0))
+    walk.wait(60)
+
+
 def engage_is_late(walk: Walk) -> None:
     """What nobody has answered is done up to ten seconds later, whoever has died meanwhile; nothing overtakes it."""
     for fault in LATE:
@@ -379,6 +390,7 @@ WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (taken_back, USUAL, False),
     (nothing_left_of_it, QUICK, False),
     (the_newer_one_first, USUAL, False),
+    (forgotten_over_it, USUAL, False),
     (engage_is_late, QUICK, False),
     (vouchers, QUICK, False),
     (of_another_type, USUAL, False),
