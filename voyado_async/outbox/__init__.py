@@ -9,7 +9,7 @@ store.py                what a stage may ask of an outbox          operator_stor
 
 sqlite.py               the store in one SQLite file, put together from its parts; beside each, what it runs on a
                         connection's thread: inside one transaction, or one snapshot
-  sqlite_file.py          the open file under all of them          making.py          how it is made, migrate.py
+  sqlite_file.py          the open file under all of them          making.py          its making; migrate.py, its schema
   sqlite_sending.py       the way by the API                       moves.py           adding.py
   sqlite_second_road.py   by file or bulk request                  file_moves.py      newest.py (pure)
   sqlite_operator.py      replay, discard, edit                    operator_moves.py  replaying.py (pure)
