@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ async def write(voyado: VoyadoClient, database: str) -> None:
         say("poked")
 
 
-async def spooled(spool: str) -> None:
-    before = set(os.listdir(spool)) if os.path.isdir(spool) else set()
-    while not os.path.isdir(spool) or not [new for new in set(os.listdir(spool)) - before if new.endswith(".xml")]:
+async def spooled(voyado: VoyadoClient, before: Collection[str] = ()) -> None:
+    """Until another file is complete, in the outbox as well: one that is not goes away with whoever drains next."""
+    while not [file for file in await voyado.outbox.files() if file.problem is None and file.name not in before]:
         await asyncio.sleep(0.02)  # the courier has no event for it that a test can await from outside
 
 
@@ -66,18 +67,19 @@ def settings_in(folder: str, group: int | None) -> Settings:
 async def rehearse() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with VoyadoClient(settings_in(folder, None), listeners=[]) as voyado:
-            waiting = asyncio.create_task(spooled(f"{folder}/spool"))
             await voyado.receipts.send(receipt(0))
-            await waiting
+            await spooled(voyado)
 
 
 async def main(group: int, folder: str, part: str) -> None:
     settings = settings_in(folder, group)
+    spool = Path(folder, "spool")
+    before = os.listdir(spool) if spool.is_dir() else []
     async with VoyadoClient(settings, drain=part == "drain", listeners=[]) as voyado:
         if part == "write":
             await write(voyado, settings.outbox)
         else:
-            await spooled(f"{folder}/spool")
+            await spooled(voyado, before)
             say("spooled")
             await asyncio.Event().wait()
 
