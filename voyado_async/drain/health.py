@@ -21,6 +21,9 @@ from voyado_async.drain.throttle import Throttle
 from voyado_async.events import BreakerChanged, Event
 from voyado_async.outbox.records import BreakerRecord
 
+ASKED_TO_WAIT = 5.0
+"""A wait for the next place in the pace beyond this (seconds) is a `Retry-After`: the slowest pace waits for 2 s."""
+
 
 class Health:
     """Learns from every answer. `on_change` is called when sending stops or goes on; `unsaved` tells that the database
@@ -54,6 +57,11 @@ class Health:
     def well(self) -> bool:
         """Whether requests may go out."""
         return self.key_refused is None and self.breaker.closed
+
+    @property
+    def held_back(self) -> bool:
+        """Whether nothing goes out for a reason that will pass: the key is refused, or Engage asked us to wait."""
+        return self.key_refused is not None or self.throttle.wait(self._clock.monotonic()) > ASKED_TO_WAIT
 
     @property
     def halted(self) -> str | None:

@@ -53,6 +53,8 @@ class Ledger:
         self._unwritten = 0
         """Results that wait until the outbox can be written."""
         self._moved = False
+        self._moved_at = 0
+        """When an entry moved last (ms)."""
         self._started = 0
         self.paused = False
         """The outbox cannot be written: nothing is claimed until it can."""
@@ -76,7 +78,7 @@ class Ledger:
         if settlement.rest_until:
             self._rests.begin([message.lane], self._clock.monotonic())
         moved = await self.written(lambda: self._outbox.settle(settlement), once=once)
-        self._moved = True
+        self._entries_moved()
         if not moved:
             return False
         self._tell(message, settlement)
@@ -88,7 +90,7 @@ class Ledger:
         """Entries whose turn comes while the breaker is open use it up. Returns the lanes of those it exhausted."""
         skips = [policy.skip(m, now=now, schedule=self._schedule, spread=self._spread) for m in messages]
         moved = await asyncio.gather(*(self._outbox.settle(skip) for skip in skips))
-        self._moved = True
+        self._entries_moved()
         exhausted = []
         for message, skip, did in zip(messages, skips, moved, strict=True):
             if did:
@@ -179,23 +181,31 @@ class Ledger:
 
     async def begin(self, now: int) -> None:
         """This process drains from now on (ms)."""
-        self._started = now
+        self._started = self._moved_at = now
         await self._outbox.set_drainer(self._record())
 
     async def beat(self) -> None:
         """Write down that it moves on, if it does; `stalled` is told otherwise."""
+        if self._health.held_back:
+            self._moved_at = self._clock.now()
         if self._moved or self._problems.first:
             self._moved = False
             with suppress(OutboxUnavailable):
                 await self._outbox.set_drainer(self._record())
 
+    def _entries_moved(self) -> None:
+        self._moved = True
+        self._moved_at = self._clock.now()
+
     def made_progress(self) -> None:
-        """Something else than an entry moved on."""
+        """The second road was walked. That says nothing of the first one."""
         self._moved = True
 
     def _record(self) -> DrainerRecord:
         now = self._clock.now()
-        return DrainerRecord(os.getpid(), socket.gethostname(), self._started, now, self._problems.first)
+        return DrainerRecord(
+            os.getpid(), socket.gethostname(), self._started, now, self._problems.first, self._moved_at
+        )
 
     def tell_problem(self, where: str, code: str | None) -> None:
         """A problem is told when it begins and when it is over, not at every try. None: it is over."""

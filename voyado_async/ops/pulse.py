@@ -44,7 +44,8 @@ class Signs(msgspec.Struct, frozen=True):
     probe_late_for: float | None
     """By how much Engage should have been asked again; None while sending is not stopped."""
     held_back: bool
-    """The key is refused, or the outbox cannot be written: work may be due for as long as that lasts."""
+    """The key is refused, Engage asked us to wait, or the outbox cannot be written: work may be due for as long as that
+    lasts. Whoever began anew would not know that Engage asked."""
     patience: float
     """How long a single request may take, and some more."""
 
@@ -72,12 +73,17 @@ class Pulse:
         self._clock = clock
         self._patience = timeout + GRACE
         self._moved = clock.monotonic()
+        self._asked_to_wait = 0.0
+        """Until when Engage wants nothing (monotonic seconds)."""
         self.draining = False
         self.problems: dict[str, str] = {}
         """What stands still until it is mended: where, and one word why."""
 
     def __call__(self, event: Event) -> None:
         match event:
+            case AttemptMade(outcome="slow_down", due=int(due)):
+                self._moved = now = self._clock.monotonic()
+                self._asked_to_wait = now + (due - self._clock.now()) / 1000
             case AttemptMade() | Settled() | FileChanged() | BreakerChanged():
                 self._moved = self._clock.monotonic()
             case DrainerStarted():
@@ -100,7 +106,11 @@ class Pulse:
             due_for=max(0.0, (now - found.due_since) / 1000) if found.due_since is not None else 0.0,
             moved_for=self._clock.monotonic() - self._moved,
             probe_late_for=(now - breaker.next_probe) / 1000 if breaker is not None and stopped else None,
-            held_back=UNAVAILABLE in self.problems.values() or (breaker is not None and breaker.halted is not None),
+            held_back=(
+                UNAVAILABLE in self.problems.values()
+                or (breaker is not None and breaker.halted is not None)
+                or self._clock.monotonic() < self._asked_to_wait
+            ),
             patience=self._patience,
         )
 

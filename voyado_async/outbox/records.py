@@ -248,5 +248,7 @@ class DrainerRecord(msgspec.Struct, frozen=True):
     host: str
     started: int
     progress: int
-    """When it last moved an entry, or found nothing to move (ms)."""
+    """When it was last seen to be at work, on either road (ms)."""
     problem: str | None = None
+    moved: int | None = None
+    """When it last moved an entry, or had a reason to move none that is told elsewhere (ms). None: as `progress`."""

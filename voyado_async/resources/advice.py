@@ -29,7 +29,7 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What the settings say of the second road. Durations are seconds."""
+    """What the settings say of the second road, and of requests. Durations are seconds."""
 
     gathers_every: float = 300.0
     imports_every: float = 3600.0
@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True):
     confirms: bool = True
     by_hand: frozenset[FileFamily] = frozenset()
     """The files that nobody uploads: no server is set, or no folder for them."""
+    request_takes: float = 65.0
+    """The longest that one may take."""
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -53,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True):
             uploads,
             settings.fallback_confirm,
             frozenset(family for family, folder in folders.items() if folder is None or not uploads),
+            settings.timeout,
         )
 
 

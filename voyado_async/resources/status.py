@@ -12,7 +12,7 @@ import msgspec
 
 from voyado_async.outbox.looking import WAITING
 from voyado_async.outbox.overview import HOUR, SPAN, Overview, Standing
-from voyado_async.outbox.records import BreakerRecord
+from voyado_async.outbox.records import BreakerRecord, DrainerRecord
 from voyado_async.outbox.states import OPEN_FILES, FileState, State
 from voyado_async.resources.advice import TO_CARRY, Advice, Plan, advice_on, problem_of
 
@@ -117,6 +117,13 @@ def _left_on_the_road(found: Overview, plan: Plan, now: int) -> bool:
     return any(moment is not None and now - moment >= STALLED for moment in since)
 
 
+def _is_stalled(record: DrainerRecord, plan: Plan, now: int) -> bool:
+    """Nothing of its process has been seen for a minute; or it walks the second road alone, and the requests that may
+    have been under way have ended a minute ago."""
+    moved = record.progress if record.moved is None else record.moved
+    return now - record.progress >= STALLED or now - moved >= STALLED + int(plan.request_takes * 1000)
+
+
 def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: Plan) -> Status:
     """The report. `pid` is the process that holds the right to drain at this moment: None where nobody does, 0
     where it has not said yet."""
@@ -125,7 +132,7 @@ def status_of(found: Overview, *, outbox: str, now: int, pid: int | None, plan: 
     running = pid is not None
     # What the one before it left behind says nothing of who has just taken over.
     record = found.drainer if found.drainer is not None and found.drainer.pid == pid else None
-    stalled = running and is_due and record is not None and now - record.progress >= STALLED
+    stalled = running and is_due and record is not None and _is_stalled(record, plan, now)
     drainer = DrainerStatus(running, pid or None, stalled, record.problem if record else None)
     unattended = not running and (is_due or _left_on_the_road(found, plan, now))
     advice = tuple(advice_on(found, breaker, plan, stalled=stalled, unattended=unattended))

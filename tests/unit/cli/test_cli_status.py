@@ -259,6 +259,12 @@ NEEDS = [
     ("due for less than a minute", overview({"pending": 1}, due_since=NOW - MINUTE + 1), False, []),
     ("stalled", overview({"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID, "h", 0, NOW - HOUR)), True,
      [("the drainer is stalled", "voyado-async check")]),
+    ("stalled on the first road, while it walks the second", overview(
+        {"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID, "h", 0, NOW, None, NOW - 125_000)
+    ), True, [("the drainer is stalled", "voyado-async check")]),
+    ("a request may still be under way", overview(
+        {"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID, "h", 0, NOW, None, NOW - 124_999)
+    ), True, []),
     ("just taken over", overview(
         {"pending": 1}, due_since=NOW - MINUTE, drainer=DrainerRecord(PID - 1, "h", 0, NOW - HOUR)
     ), True, []),

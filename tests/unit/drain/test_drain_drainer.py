@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 from drain_world import ANNA, BO, CIA, REFUSED, SCHEDULE, UNWELL, World
-from fakes import ScriptedCarrier, rest
+from fakes import START, ScriptedCarrier, rest
 
 from voyado_async.delivery import (
     BulkTurn,
@@ -18,6 +18,7 @@ from voyado_async.delivery import (
     LookUp,
     Message,
     NotAllowed,
+    Outcome,
     Rejected,
     RetryAt,
     SameContact,
@@ -31,6 +32,11 @@ from voyado_async.outbox.states import State
 from voyado_async.outbox.together import Together
 
 HOUR = 3600.0
+
+
+async def never_again(now: int, healthy: bool, turn: BulkTurn) -> int:
+    """A second road on which nothing is to do."""
+    return now + 1_000_000_000
 
 
 def answer() -> asyncio.Future[object]:
@@ -1289,6 +1295,43 @@ async def test_a_clock_that_is_set_forward_brings_the_probe_forward(world: World
     world.clock.jump(300)
     await world.clock.advance(1)
     assert world.told(BreakerChanged)[-1].state == "closed"
+
+
+async def test_walking_the_second_road_is_no_progress_on_the_first(world: World) -> None:
+    async def road(now: int, healthy: bool, turn: BulkTurn) -> int:
+        return now + 1000
+
+    hung = answer()
+
+    async def hangs(limit: int, now: int, skip_lanes: frozenset[int]) -> list[Message]:
+        await hung
+        return []
+
+    await world.put_one()
+    await world.start(second_road=road)
+    await world.clock.advance(20)
+    moved = START + 1_000
+    world.outbox.claim = hangs  # type: ignore[method-assign]  # a fault of ours
+    await world.put_one()
+    await world.clock.advance(120)
+    record = await world.outbox.drainer()
+    assert record is not None
+    assert record.moved is not None
+    assert record.moved < moved
+    assert world.clock.now() - record.progress < 20_000
+    hung.set_result(None)
+
+
+@pytest.mark.parametrize("reply", [NotAllowed(401), SlowDown(3600.0)], ids=["refused key", "asked to wait"])
+async def test_what_holds_everything_back_is_no_stall(world: World, reply: Outcome) -> None:
+    world.carrier.sends = world.carrier.probes = reply
+    await world.put(ANNA, BO, CIA)
+    await world.start(second_road=never_again)
+    await world.clock.advance(1800)
+    record = await world.outbox.drainer()
+    assert record is not None
+    assert record.moved is not None
+    assert world.clock.now() - record.moved < 20_000
 
 
 async def test_it_keeps_still_while_nothing_is_to_do(world: World) -> None:

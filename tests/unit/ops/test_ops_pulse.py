@@ -56,6 +56,20 @@ async def test_progress_is_what_an_entry_came_to_and_not_what_was_written(
     assert stuck(pulse.signs(found, drained=True)) is None
 
 
+async def test_who_was_asked_to_wait_is_not_stuck_until_it_is_time(night: SqliteOutbox, clock: NightClock) -> None:
+    """Begun anew by whoever watches it, it would send at once."""
+    pulse = Pulse(clock, timeout=65)
+    pulse(DrainerStarted(pid=1))
+    await night.set_breaker(BreakerRecord("closed", clock.now()))
+    found = await night.overview(clock.now(), 1)
+    told = AttemptMade(entry_id=1, kind="redeem", what="request", outcome="slow_down", due=clock.now() + 600_000)
+    pulse(told)
+    clock.elapsed += 590
+    assert stuck(pulse.signs(found, drained=True)) is None
+    clock.elapsed += 130
+    assert stuck(pulse.signs(found, drained=True)) is not None
+
+
 async def test_it_is_ready_while_it_drains_or_stands_by_and_not_without_a_key_or_a_disk(
     outbox: SqliteOutbox, clock: NightClock
 ) -> None:
