@@ -9,6 +9,7 @@ It knows nothing of SQL and decides nothing by the product's own words but the s
   where a person took it back later, nobody waits any more for what Engage makes of the file;
 - an address that has gone over to another contact stays in the lane of the first one: what is written by it goes to
   whom it names, in no order with that one's other changes (`Porter._change`);
+- a person's replay leaves out what a newer entry sets, also one that still waits (DESIGN 4) and may be dropped later;
 - a change that left by file is delivered though Engage never had it, where a newer one that Engage may have sets the
   same: that one's own confirmation has the word, and where it is refused, a person has it in hand.
 """

@@ -254,6 +254,8 @@ def nothing_left_of_it(walk: Walk) -> None:
     walk.do(lambda: machine.change(BO, False, {}))
     walk.wait(1)
     walk.do(lambda: machine.create(CONTACTS[BO], False))
+    walk.wait(1)
+    walk.do(lambda: machine.purge(0.0))
     walk.wait(400)
 
 
@@ -279,6 +281,22 @@ def the_newer_one_first(walk: Walk) -> None:
     walk.do(lambda: machine.purge(0.0))
     walk.replay(State.REJECTED)
     walk.wait(1)
+
+
+def left_to_nobody(walk: Walk) -> None:
+    """Engage has lost the file of a change; the newer one, which stands in a file that is still here, is discarded."""
+    machine = walk.machine
+    walk.go_down(0)
+    walk.do(lambda: machine.change(BO, False, {}))
+    walk.wait(AFTERNOON)
+    walk.do(lambda: machine.import_files(1.0))
+    machine.model.remote_fails = True
+    walk.do(lambda: machine.change(BO, True, {}))
+    walk.replay(State.PENDING, via="file", again=True)
+    walk.wait(5)
+    walk.do(machine.come_up)
+    walk.wait(60)
+    walk.discard(State.EXHAUSTED, State.SPOOLED)
 
 
 def forgotten_over_it(walk: Walk) -> None:
@@ -390,6 +408,7 @@ WALKS: tuple[tuple[Callable[[Walk], None], Schedule, bool], ...] = (
     (taken_back, USUAL, False),
     (nothing_left_of_it, QUICK, False),
     (the_newer_one_first, USUAL, False),
+    (left_to_nobody, USUAL, False),
     (forgotten_over_it, USUAL, False),
     (engage_is_late, QUICK, False),
     (vouchers, QUICK, False),
