@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -141,6 +143,18 @@ async def test_a_client_that_is_not_open_says_so(tmp_path: Path) -> None:
         voyado.batch()
     with pytest.raises(AttributeError):
         _ = voyado.reciepts  # type: ignore[attr-defined]  # a misspelt name is no closed client
+
+
+async def test_a_client_that_was_closed_leaves_no_thread_and_no_file_open(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    async with VoyadoClient(settings(tmp_path), listeners=[]) as shop:
+        await shop.contacts.update("0b6f1c52-7d0e-4a57-9c3b-5a1f2e8d4c10", {"city": "Lund"})
+    opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in opened if name.startswith(str(tmp_path))] == []
+    ours = [thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio_")]
+    for thread in ours:
+        thread.join(2)
+    assert [thread for thread in ours if thread.is_alive()] == []
 
 
 async def test_a_client_is_opened_once(tmp_path: Path) -> None:

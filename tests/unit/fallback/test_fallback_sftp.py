@@ -6,7 +6,7 @@ import asyncio
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncssh
 import pytest
@@ -264,6 +264,7 @@ class Faulty(asyncssh.SFTPServer):
 
     fault: str | None = None
     gone_on = asyncio.Event()
+    asked: ClassVar[list[str]] = []
 
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
         if self.fault == "cut" and offset > 1_000_000:
@@ -282,10 +283,12 @@ class Faulty(asyncssh.SFTPServer):
         return asyncssh.SFTPVFSAttrs(bavail=0 if self.fault == "full" else 10**9, frsize=4096)
 
     def fsync(self, file_obj: object) -> None:
+        self.asked.append("fsync")
         if self.fault == "no fsync":
             raise asyncssh.SFTPOpUnsupported("fsync")
 
     def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        self.asked.append("rename")
         if self.fault == "read-only":
             raise asyncssh.SFTPPermissionDenied("no")
         super().rename(oldpath, newpath)
@@ -314,6 +317,18 @@ async def test_an_upload_that_breaks_in_the_middle_leaves_no_final_name_and_is_s
                 await remote.stage(local, str(folder), NAME)
                 await remote.publish(str(folder), NAME, local.stat().st_size)
             assert (folder / NAME).read_bytes() == local.read_bytes()
+
+
+async def test_the_server_is_asked_to_have_it_on_its_disk_before_it_gets_its_name(
+    tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Faulty, "asked", asked)
+    async with own_server(tmp_path, Faulty) as server, sftp.connect(server.settings()) as remote:
+        await remote.stage(local, str(server.root / "contacts"), NAME)
+        assert asked == ["fsync"]
+        await remote.publish(str(server.root / "contacts"), NAME, local.stat().st_size)
+    assert asked == ["fsync", "rename"]
 
 
 async def test_a_server_without_fsync_still_gets_the_file(
