@@ -250,8 +250,7 @@ def due_times(now: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def messages(rows: Iterable[tuple[Any, ...]], seal: Seal) -> Iterator[Message]:
     """Rows of the claiming queries as messages. What is read for a file has the contact's type behind the rest, and
-    what is claimed whether an outage has used up turns of it, and whether something newer
-    of its contact went before it.
+    what is claimed whether an outage has used up turns of it and whether something newer of its contact went before it.
 
     A damaged content is an empty one: its own lane waits for a person.
     """
