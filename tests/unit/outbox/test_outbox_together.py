@@ -10,6 +10,20 @@ import pytest
 from voyado_async.outbox.together import Together
 
 
+class Slow:
+    """A call that lasts until it may go on."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.running, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.calls.append(list(items))
+        self.running.set()
+        await self.goes_on.wait()
+        return list(items)
+
+
 async def test_what_is_submitted_at_one_time_is_one_call_and_everybody_gets_their_own_result() -> None:
     calls: list[list[int]] = []
 
@@ -23,23 +37,15 @@ async def test_what_is_submitted_at_one_time_is_one_call_and_everybody_gets_thei
 
 
 async def test_what_comes_while_a_call_is_under_way_goes_with_the_next() -> None:
-    calls: list[list[int]] = []
-    running, goes_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(items: Sequence[int]) -> list[int]:
-        calls.append(list(items))
-        running.set()
-        await goes_on.wait()
-        return list(items)
-
+    slow = Slow()
     together = Together(slow, most=10)
     first = asyncio.create_task(together.submit(1))
-    await running.wait()
+    await slow.running.wait()
     later = [asyncio.create_task(together.submit(n)) for n in (2, 3)]
     await asyncio.sleep(0)
-    goes_on.set()
+    slow.goes_on.set()
     assert await asyncio.gather(first, *later) == [1, 2, 3]
-    assert calls == [[1], [2, 3]]
+    assert slow.calls == [[1], [2, 3]]
 
 
 async def test_what_is_too_much_for_one_call_goes_with_the_next_in_its_order() -> None:
@@ -84,23 +90,15 @@ async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
 
 
 async def test_a_cancelled_caller_that_asks_for_it_takes_back_what_is_in_no_call_yet() -> None:
-    calls: list[list[int]] = []
-    running, goes_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(items: Sequence[int]) -> list[int]:
-        calls.append(list(items))
-        running.set()
-        await goes_on.wait()
-        return list(items)
-
+    slow = Slow()
     together = Together(slow, most=10)
     tasks = [asyncio.create_task(together.submit(1, take_back=True))]
-    await running.wait()
+    await slow.running.wait()
     tasks += [asyncio.create_task(together.submit(n, take_back=n == 2)) for n in (2, 3, 4)]
     await asyncio.sleep(0)
     for task in tasks[:3]:
         task.cancel()
     assert len(await asyncio.wait_for(asyncio.wait(tasks[:3]), 5)) == 2
-    goes_on.set()
+    slow.goes_on.set()
     assert await tasks[3] == 4
-    assert calls == [[1], [3, 4]]
+    assert slow.calls == [[1], [3, 4]]
