@@ -175,6 +175,20 @@ async def test_a_wait_for_a_pooled_connection_is_not_part_of_the_time_out(monkey
             await first
 
 
+async def test_the_time_out_runs_from_when_a_connection_is_held() -> None:
+    """Cut short by the wait for it, a redemption's would end before Engage's point of no return."""
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.6)
+        writer.write(answer(200))
+
+    async with loopback(late) as place, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+        http = Http(session, base_url=place.url, api_key=KEY, user_agent="A/1", clock=SystemClock(), timeout=1.0)
+        replies = await asyncio.gather(http.send(POST), http.send(POST))
+    assert [reply.status for reply in replies] == [200, 200]
+    assert max(reply.duration_ms for reply in replies) > 1000
+
+
 @pytest.mark.parametrize("end", [reset, close])
 async def test_a_connection_that_ends_before_the_answer_is_broken_and_a_post_is_never_repeated(end: object) -> None:
     async with loopback(end) as place, calling(place.url) as http:  # type: ignore[arg-type]  # one of two answers

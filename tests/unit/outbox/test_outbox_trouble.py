@@ -179,11 +179,17 @@ async def test_who_stands_behind_somebody_that_waits_in_vain_waits_no_longer_and
         writers.append(asyncio.create_task(write()))
         await asyncio.sleep(0.2)
     for waited in await asyncio.gather(*writers):
-        assert 0.7 <= waited < 1.6
-    last = [asyncio.create_task(outbox.enqueue([draft()])) for _ in range(2)]
-    await asyncio.sleep(0.1)
+        assert 0.7 <= waited < 1.7
+    # These stand behind two that wait in vain, and come to their turn in their order.
+    in_vain = asyncio.create_task(write())
+    await asyncio.sleep(0.2)
+    also_in_vain = asyncio.create_task(write())
+    await asyncio.sleep(0.4)
+    last = [asyncio.create_task(outbox.enqueue([draft()])) for _ in range(3)]
+    await asyncio.gather(in_vain, also_in_vain)
+    monkeypatch.setattr(lock, "TURN_WAIT", 5.0)
     kill(holder)
-    assert [stored.id for (stored,) in await asyncio.gather(*last)] == [1, 2]
+    assert [stored.id for (stored,) in await asyncio.gather(*last)] == [1, 2, 3]
 
 
 async def test_a_reader_waits_for_no_writer(outbox: SqliteOutbox) -> None:

@@ -13,9 +13,10 @@ from children import BASE_URL, draft
 from voyado_async.clock import SystemClock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, OutboxDamaged, OutboxUnavailable
-from voyado_async.outbox import sqlite_file, writer
-from voyado_async.outbox.lock import LockFile
+from voyado_async.outbox import lock, sqlite_file, writer
+from voyado_async.outbox.lock import LockFile, Turn
 from voyado_async.outbox.records import Settlement
+from voyado_async.outbox.seal import NOT_SEALED
 from voyado_async.outbox.sqlite import SqliteOutbox, open_outbox
 from voyado_async.outbox.states import State
 
@@ -198,6 +199,23 @@ async def test_the_checkpoint_of_a_closing_waits_for_the_turn(path: Path) -> Non
     other.close()
     await closing
     assert not log.exists()
+
+
+async def test_a_log_is_made_longer_inside_the_turn_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of it a writer of another process would find the database locked."""
+    await (await open_outbox(path, base_url=BASE_URL, clock=SystemClock())).close()
+    monkeypatch.setattr(lock, "TURN_WAIT", 0.1)
+    other, turn = LockFile(f"{path}-turn"), Turn(f"{path}-turn")
+    assert other.take()
+    late = writer.Writer(str(path), turn, lambda: None, SystemClock().monotonic)
+    log = Path(f"{path}-wal")
+    try:
+        await late.open(NOT_SEALED)
+        assert not log.exists() or log.stat().st_size < writer.LOG_SIZE / 2
+    finally:
+        other.close()
+        await late.close()
+        turn.close()
 
 
 async def test_a_batch_that_cannot_be_handed_to_the_thread_fails_and_closing_does_not_hang(
