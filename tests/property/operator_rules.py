@@ -11,7 +11,8 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from lockstep import Command
-from outbox_machine import CONTACTS, HITS, OutboxMachine
+from outbox_machine import CONTACTS, OutboxMachine
+from watching import HITS
 
 from voyado_async.delivery import Kind
 from voyado_async.errors import TransitionRefused

@@ -14,8 +14,8 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from lockstep import GONE, OPERATOR, PROGRAM, Fate, Written
 from model_engage import BULK, CHANGES, LISTS, Fault
 from operator_rules import OperatorMachine, plain_of
-from outbox_machine import HITS
 from tour import tour
+from watching import HITS
 
 from voyado_async.delivery import Kind
 from voyado_async.events import Problem

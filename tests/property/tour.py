@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from model_engage import Fault
 from operator_rules import OperatorMachine
-from outbox_machine import ADDRESSES, ANNA, BO, CONTACTS, HITS, LATE, NEWCOMERS, NO_FILE, SCHEDULES, TOLD_FOR
+from outbox_machine import ADDRESSES, ANNA, BO, CONTACTS, LATE, NEWCOMERS, NO_FILE, SCHEDULES, TOLD_FOR
+from watching import HITS
 
 from voyado_async.drain.policy import Schedule
 from voyado_async.outbox.states import State
