@@ -2,7 +2,7 @@
 land when they like, requests applied up to 10 s after their client has gone, skips in silence, crashes.
 
 `test_property_outbox` holds the whole outbox to its promise; here the second road is walked at its own pace, so that
-each run sees several outages. ``VOYADO_PROPERTY=long`` looks for longer.
+each run sees several outages. ``VOYADO_PROPERTY=long`` looks for longer: five minutes.
 """
 
 from __future__ import annotations
