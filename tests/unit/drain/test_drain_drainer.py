@@ -306,9 +306,9 @@ async def test_a_lane_goes_with_a_head_that_a_probe_has_exhausted(world: World) 
     assert await world.states(head, follower) == [State.EXHAUSTED, State.EXHAUSTED]
 
 
-async def test_an_outage_of_an_hour_with_a_thousand_entries_costs_less_than_a_hundred_requests(world: World) -> None:
+async def test_an_outage_of_an_hour_with_ten_thousand_entries_costs_less_than_a_hundred_requests(world: World) -> None:
     await world.start()
-    await world.put(*(f"contact:{n // 2}" for n in range(1000)))
+    await world.put(*(f"contact:{n // 2}" for n in range(10_000)))
     world.carrier.sends = world.carrier.probes = UNWELL
     await world.clock.advance(HOUR)
     assert len(world.carrier.requests) < 100
