@@ -38,7 +38,8 @@ CALLS: dict[str, list[list[str]]] = {
     "enqueue": [
         ["new-contact", "good.json"], ["new-contact", "wrong.json"], ["new-contact", "many.json"],
         ["new-contact", "broken.json"], ["receipt", "receipt.json"], ["contact", "--contact", MAIL, "wrong.json"],
-        ["contact", "--contact", "c-1", "wrong.json"], ["redeem", "--assignment", f"{NAME} {MAIL}", "--channel", "POS"],
+        ["contact", "--contact", f"{NAME} {PHONE}", "wrong.json"], ["contact", "--contact", "c-1", "wrong.json"],
+        ["redeem", "--assignment", f"{NAME} {MAIL}", "--channel", "POS"],
     ],
     "status": [[], ["--check", "--max-age", "1s"]],
     "list": [
@@ -106,7 +107,7 @@ def test_no_command_prints_anything_of_a_person(call: Call, in_outbox: In, home:
             told = done.stdout + done.stderr
             assert [secret for secret in PLANTED if secret.lower() in told.lower()] == [], (command, arguments, told)
     assert {command for command, found in codes.items() if 0 in found} == set(CALLS) - {"check"}, codes
-    assert codes["enqueue"] == [0, 1, 1, 1, 1, 2, 1, 2]
+    assert codes["enqueue"] == [0, 1, 1, 1, 1, 1, 2, 1, 2]
     database = sqlite3.connect("outbox.db")
     kept = str(database.execute("SELECT * FROM action").fetchall())
     database.close()
