@@ -56,14 +56,14 @@ class TimedTurn(Turn):
         self.held: list[float] = []
         self._since = 0.0
 
-    def __enter__(self) -> Turn:
-        turn = super().__enter__()
+    def take(self, waited: float = 0.0) -> bool:
+        taken = super().take(waited)
         self._since = time.perf_counter()
-        return turn
+        return taken
 
-    def __exit__(self, *error: object) -> None:
+    def release(self) -> None:
         self.held.append(time.perf_counter() - self._since)
-        super().__exit__(*error)
+        super().release()
 
 
 def timed(outbox: SqliteOutbox) -> TimedTurn:
@@ -255,6 +255,7 @@ async def joins_and_outages() -> Rows:
             moved = await step()
             took = time.perf_counter() - began
             wrote = await writer.wrote()
+            assert bool(turn.held) == (moved > 0), "a turn that is not seen is not measured"
             worst = max(turn.held, default=0) * 1e3
             rows.append(
                 [name, moved, took, len(turn.held), worst, wrote.p50, wrote.p99, wrote.worst, len(wrote.errors)]
@@ -312,6 +313,7 @@ async def operator() -> Rows:
             moved = await step()
             took = time.perf_counter() - began
             wrote = await writer.wrote()
+            assert bool(turn.held) == (moved > 0), "a turn that is not seen is not measured"
             worst = max(turn.held, default=0) * 1e3
             rows.append(
                 [name, moved, took, len(turn.held), worst, wrote.p50, wrote.p99, wrote.worst, len(wrote.errors)]
