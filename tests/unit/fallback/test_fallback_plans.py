@@ -104,6 +104,7 @@ def test_what_is_done_about_a_file_follows_from_what_is_here_and_there(
         ({"uploaded": 0, "seen": 0}, None, 9 * HOUR, None),
         ({"uploaded": 0, "seen": 0}, {"1.xml"}, 1, None),
         ({"uploaded": 0, "seen": 0}, {"1.xml"}, HOUR, (False, None)),
+        ({"uploaded": 0, "seen": 2 * HOUR - 1}, {"1.xml"}, 2 * HOUR, None),
         ({"uploaded": 0, "seen": HOUR}, {"1.xml"}, 2 * HOUR + 1, (False, STAYS)),
         ({"uploaded": 0, "seen": 2 * HOUR, "problem": STAYS}, {"1.xml"}, 2 * HOUR + 1, None),
         ({"uploaded": 0, "seen": 2 * HOUR, "problem": STAYS}, set(), 2 * HOUR + 1, (True, None)),
@@ -119,6 +120,7 @@ def test_what_is_done_about_a_file_follows_from_what_is_here_and_there(
         ({"uploaded": 2 * HOUR, "carried": True}, set(), 0, None),
         ({"uploaded": 2 * HOUR + 1, "carried": True}, set(), 0, (True, None)),
         ({"uploaded": 2 * HOUR + 1, "carried": True}, {"1.xml"}, 0, (False, None)),
+        ({"uploaded": None, "carried": True}, set(), 9 * HOUR, None),
         ({"uploaded": 9 * HOUR, "seen": 9 * HOUR}, {"1.xml"}, 0, None),
         ({"uploaded": 0, "seen": 0, "state": FileState.UPLOADING}, set(), 1, None),
     ],
@@ -128,7 +130,9 @@ def test_a_listing_is_read_as_the_design_says(
 ) -> None:
     watched = file(**({"state": FileState.UPLOADED} | changes))
     news = plans.news_of([watched], listing, import_period=3600, now=now)
-    assert [(one.imported, one.problem) for one in news] == ([] if expected is None else [expected])
+    assert [(one.file, one.imported, one.problem) for one in news] == (
+        [] if expected is None else [(watched, *expected)]
+    )
 
 
 def test_only_what_nothing_needs_is_removed() -> None:
