@@ -10,6 +10,7 @@ from voyado_async.api.http import Http, open_session
 from voyado_async.api.routes import routes_of
 from voyado_async.cli.check_lines import Line, Result
 from voyado_async.cli.opening import CLOCK
+from voyado_async.cli.report import counted
 from voyado_async.delivery import Delivered, NotAllowed, Outcome, Rejected, RetryAt, SlowDown
 from voyado_async.errors import UploadFailed
 from voyado_async.settings import Settings
@@ -83,4 +84,4 @@ async def _folder(remote: Remote, thing: str, folder: str | None) -> Line:
         waiting = sum(name.endswith(".xml") for name in await remote.listing(folder))
     except UploadFailed as failure:
         return Line(thing, Result.FAILED, f"{failure.reason}: {failure}")
-    return Line(thing, Result.OK, f"{folder}, {waiting} {'file waits' if waiting == 1 else 'files wait'} there")
+    return Line(thing, Result.OK, f"{folder}, {counted(waiting, 'file waits', 'files wait')} there")

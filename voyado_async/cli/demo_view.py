@@ -6,6 +6,7 @@ import contextlib
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
+from voyado_async.cli.report import counted
 from voyado_async.clock import SystemClock
 from voyado_async.events import BreakerChanged, Event, FileChanged
 from voyado_async.outbox.states import State
@@ -106,16 +107,12 @@ class LiveView(QuietView):
         self._show(lambda rows, width: lines)
 
 
-def _counted(entries: int) -> str:
-    return f"{entries} {'entry' if entries == 1 else 'entries'}"
-
-
 def news(event: Event) -> str | None:
     """An event as one line, where it is worth one."""
     match event:
         case BreakerChanged():
             return f"the breaker is {event.state}"
         case FileChanged(state="uploaded" | "imported" | "withdrawn"):
-            return f"{event.family} file {event.state}, {_counted(event.entries)}"
+            return f"{event.family} file {event.state}, {counted(event.entries, 'entry', 'entries')}"
         case _:
             return None

@@ -71,6 +71,11 @@ def shown(when: datetime | None) -> str:
     return "-" if when is None else f"{when:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """A number with the word that fits it."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def age(seconds: float) -> str:
     """A duration for people: the two largest units."""
     left = int(seconds)

@@ -13,7 +13,7 @@ from voyado_async.cli.files import FileReport, file_report
 from voyado_async.cli.invocation import Invocation, pass_invocation
 from voyado_async.cli.looking import look_at
 from voyado_async.cli.opening import looking, run
-from voyado_async.cli.report import json_option, moment, shown, table, tell_json, tell_lines
+from voyado_async.cli.report import counted, json_option, moment, shown, table, tell_json, tell_lines
 from voyado_async.outbox.looking import stands_behind
 from voyado_async.outbox.records import Attempt
 from voyado_async.outbox.states import State
@@ -110,7 +110,7 @@ def _lines(report: ShowReport) -> list[str]:
     ]
     if entry.due is not None:
         rows.append(("due", shown(entry.due)))
-    rows.append(("turns", f"{entry.slots} of the schedule used up, {_counted(entry.requests)}"))
+    rows.append(("turns", f"{entry.slots} of the schedule used up, {counted(entry.requests, 'request', 'requests')}"))
     if report.behind is not None:
         rows.append(("behind", f"entry {report.behind} of its contact" if report.behind else "what left by file"))
     if entry.state is State.REJECTED:
@@ -131,10 +131,6 @@ def _lines(report: ShowReport) -> list[str]:
     if report.payload is not msgspec.UNSET:
         lines += ["", bytes(report.payload).decode()]
     return lines
-
-
-def _counted(requests: int) -> str:
-    return f"{requests} {'request' if requests == 1 else 'requests'}"
 
 
 def _attempt_row(attempt: AttemptReport) -> tuple[str, ...]:

@@ -45,8 +45,7 @@ _UNSENT = RetryAt("Stopped", transient=False, counts=False)
 _SESSION_CLOSED = RetryAt("SessionClosed", transient=False, counts=False)
 _INTERRUPTED = RetryAt("Interrupted", transient=False)
 
-
-GONE = 404
+_GONE = 404
 
 
 class _Step(NamedTuple):
@@ -209,7 +208,7 @@ class Porter:
         finally:
             turn.give_up()
         await self._ledger.save_health()
-        if step.told_of is not None and isinstance(outcome, Rejected) and outcome.status == GONE:
+        if step.told_of is not None and isinstance(outcome, Rejected) and outcome.status == _GONE:
             # Two contacts may have been made one: the address names the one that is left. Now Engage is asked.
             await self._ledger.written(partial(self._outbox.unlearn_address, step.told_of))
             outcome = RetryAt(outcome.code, outcome.status, transient=False, duration_ms=outcome.duration_ms)

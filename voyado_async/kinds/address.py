@@ -10,7 +10,7 @@ import msgspec
 from voyado_async.errors import InvalidEntry
 from voyado_async.kinds.call import Call, Operation
 from voyado_async.models.receipts import MatchKeyType
-from voyado_async.models.text import NOT_IN_XML
+from voyado_async.models.text import NOT_IN_XML, plain_text
 
 FIND_PARAMETER = {
     MatchKeyType.EMAIL: "email",
@@ -117,7 +117,7 @@ def checked_id(path: str, value: object) -> str:
     """
     if not isinstance(value, str) or len(value) > _LONGEST or not _ID.fullmatch(value):
         raise InvalidEntry(path, "expected an id: letters, digits, and - . _ : after the first")
-    return "".join(value)  # of a subclass the text itself, whatever it says of itself
+    return plain_text(value)
 
 
 def find(named: Address, contact_type: str | None = None) -> Call:

@@ -18,7 +18,12 @@ import msgspec
 from voyado_async.errors import InvalidEntry
 from voyado_async.models.money import decode_exact, exact
 from voyado_async.models.payload import Payload, to_json
-from voyado_async.models.text import field_path, may_hold_what_xml_cannot, path_of_what_xml_cannot_carry
+from voyado_async.models.text import (
+    field_path,
+    may_hold_what_xml_cannot,
+    path_of_what_xml_cannot_carry,
+    plain_text,
+)
 
 T = TypeVar("T", bound=Payload)
 
@@ -217,7 +222,7 @@ def _unwrapped(value: object, path: str) -> object:
             return _unwrapped({name: inner for name, inner in fields if inner is not msgspec.UNSET}, path)
         case Mapping():
             return {
-                "".join(name) if isinstance(name, str) else name: _unwrapped(inner, field_path(path, str(name)))
+                plain_text(name) if isinstance(name, str) else name: _unwrapped(inner, field_path(path, str(name)))
                 for name, inner in value.items()
             }
         case list() | tuple():
@@ -225,7 +230,7 @@ def _unwrapped(value: object, path: str) -> object:
         case Decimal():
             return exact_at(path, value)
         case str():
-            return "".join(value)
+            return plain_text(value)
     try:
         return msgspec.to_builtins(value, builtin_types=_KEPT)
     except TypeError:

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from voyado_async.models.text import plain_text
+
 
 def _plain(value: object) -> str:
     """msgspec's hook for what it has no form of: a subclass of str, such as a template's safe string, is text."""
     if isinstance(value, str):
-        return "".join(value)
+        return plain_text(value)
     raise NotImplementedError
 
 

@@ -128,14 +128,16 @@ def lanes_of(database: sqlite3.Connection, lane: str, contact_id: str | None) ->
 def next_due(database: sqlite3.Connection, now: int) -> int | None:
     """When the next lane or the next confirmation is due, of those that are not yet."""
     confirmation = database.execute(SQL["next_confirmation"], {"now": now}).fetchone()[0]
-    moments = (earliest(database, "next_due", now=now), confirmation)
-    return min((moment for moment in moments if moment is not None), default=None)
+    return _first(earliest(database, "next_due", now=now), confirmation)
 
 
 def earliest(database: sqlite3.Connection, query: str, **values: object) -> int | None:
     """The earlier of the two ranks' moments."""
-    due = [database.execute(SQL[query], {"rank": rank, **values}).fetchone()[0] for rank in (0, 1)]
-    return min((moment for moment in due if moment is not None), default=None)
+    return _first(*(database.execute(SQL[query], {"rank": rank, **values}).fetchone()[0] for rank in (0, 1)))
+
+
+def _first(*moments: int | None) -> int | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _standing(database: sqlite3.Connection, oldest: int | None, now: int) -> dict[str, Standing]:

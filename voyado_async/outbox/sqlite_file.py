@@ -67,7 +67,7 @@ class SqliteFile:
             self.seal = opened(await self._fact_text("seal"), self._seal_keys, self.path)
             if not self._read_only:
                 await self._writer.open(self.seal)
-        except BaseException:
+        except BaseException:  # raised again: a connection that stays open keeps the process alive
             await self.close()
             raise
         return self

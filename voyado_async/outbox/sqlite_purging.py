@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -24,11 +25,9 @@ class PurgingPart(SqliteFile):
     async def purge(self, entries_before: int, keys_before: int) -> int:
         purged, chunk = 0, Chunk(CHUNK)
         history = (self._clock.now() - HISTORY) // overview.SPAN
-        last = (await self._rows("last_id"))[0][0]
-        for after in range(0, last, SPAN):
-            rows = await self._rows("purgeable", after=after, until=after + SPAN, before=entries_before)
-            purge = partial(purging.purge, before=entries_before, seal=self.seal)
-            purged += len(await self._in_pieces(purge, [row[0] for row in rows], chunk))
+        purge = partial(purging.purge, before=entries_before, seal=self.seal)
+        async for ids in self._finished(entries_before):
+            purged += len(await self._in_pieces(purge, ids, chunk))
         await self._writer.call(lambda c: c.execute(SQL["forget_history"], {"before": history}).fetchall())
         for span in range(256):
             await self._in_chunks(partial(purging.purge_keys, span=span, before=keys_before), chunk)
@@ -39,13 +38,18 @@ class PurgingPart(SqliteFile):
 
     async def purgeable(self, before: int) -> int:
         count = 0
+        async for ids in self._finished(before):
+            for start in range(0, len(ids), CHUNK):
+                some = as_json(ids[start : start + CHUNK])
+                count += len(await self._rows("to_purge", ids=some, before=before))
+        return count
+
+    async def _finished(self, before: int) -> AsyncIterator[list[int]]:
+        """Entries that are finished since before then, span by span."""
         last = (await self._rows("last_id"))[0][0]
         for after in range(0, last, SPAN):
             rows = await self._rows("purgeable", after=after, until=after + SPAN, before=before)
-            for start in range(0, len(rows), CHUNK):
-                ids = as_json([row[0] for row in rows[start : start + CHUNK]])
-                count += len(await self._rows("to_purge", ids=ids, before=before))
-        return count
+            yield [row[0] for row in rows]
 
     async def _purge_contacts(self, before: int, chunk: Chunk) -> None:
         purge = partial(purging.purge_old, query="purge_contacts")

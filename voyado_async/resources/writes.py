@@ -14,7 +14,7 @@ from voyado_async.clock import Clock
 from voyado_async.delivery import Draft, Kind
 from voyado_async.errors import ClientClosed, InvalidEntry, OutboxUnavailable, TransitionRefused
 from voyado_async.events import Enqueued, Event
-from voyado_async.models.text import NOT_IN_XML
+from voyado_async.models.text import NOT_IN_XML, plain_text
 from voyado_async.outbox.moves import CONTACT
 from voyado_async.outbox.records import Stored
 from voyado_async.outbox.states import SETTLED, State
@@ -266,4 +266,4 @@ def _with_plain_key(draft: Draft) -> Draft:
         return draft
     if not isinstance(key, str) or not key.strip() or NOT_IN_XML.search(key):
         raise InvalidEntry("key", "expected text that is not empty, without control characters")
-    return draft if type(key) is str else msgspec.structs.replace(draft, key="".join(key))
+    return draft if type(key) is str else msgspec.structs.replace(draft, key=plain_text(key))
