@@ -600,12 +600,18 @@ async def test_another_file_under_our_name_is_left_alone_and_told(shop: Shop) ->
     assert await shop.states(ids) == [State.SPOOLED]
 
 
-async def test_a_file_that_stays_is_told_and_is_still_noticed_when_it_goes(shop: Shop) -> None:
+async def left_lying(shop: Shop) -> list[int]:
+    """A sale whose file Engage has left in the folder for two import periods."""
     ids = await shop.exhaust(sale(1))
     await shop.step(5)
     for _ in range(25):
         await shop.step(5)
     assert [record.problem for record in await shop.files()] == [STAYS]
+    return ids
+
+
+async def test_a_file_that_stays_is_told_and_is_still_noticed_when_it_goes(shop: Shop) -> None:
+    ids = await left_lying(shop)
     shop.engage.import_all()
     await shop.step(5)
     assert [record.problem for record in await shop.files()] == [None]
@@ -613,11 +619,7 @@ async def test_a_file_that_stays_is_told_and_is_still_noticed_when_it_goes(shop:
 
 
 async def test_while_nobody_can_look_at_the_server_its_trouble_is_told_and_no_old_stays(shop: Shop) -> None:
-    ids = await shop.exhaust(sale(1))
-    await shop.step(5)
-    for _ in range(25):
-        await shop.step(5)
-    assert [record.problem for record in await shop.files()] == [STAYS]
+    ids = await left_lying(shop)
     shop.engage.trouble = UploadFailed("host_key", "the key changed")
     shop.engage.import_all()
     report = await shop.step(5, api_healthy=True)
